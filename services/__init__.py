@@ -1,0 +1,1 @@
+"""The two services of the ledger; they share `shared/` and nothing else."""

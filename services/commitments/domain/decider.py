@@ -1,0 +1,283 @@
+"""From a command and the world to the entries it adds: pure, no IO, no framework, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import TypedDict
+
+from services.commitments.domain import coalitions, parties, pledges, targets
+from services.commitments.domain.commands import Cite, Command, Correct, Record, Retract, stream_of
+from services.commitments.domain.history import History, Placed, World, subject_of
+from services.commitments.domain.refusals import (
+    AlreadyRecorded,
+    NameRetracted,
+    NotCorrectable,
+    OtherEntry,
+    Refused,
+    StaleVersion,
+    StillStands,
+    Unknown,
+    UnknownName,
+)
+from shared.days import Said
+from shared.events import Entry, stored_name
+from shared.events.amendments import EntryCorrected, EntryRetracted, SourcesAdded
+from shared.events.coalitions import CoalitionDissolved, MemberJoined, MemberLeft
+from shared.events.parties import PartyRegistered
+from shared.events.pledges import (
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    DeliveryReported,
+    DeliveryReversed,
+    PledgeAnnounced,
+    PledgeEntry,
+    PledgeLapsed,
+    PledgeReallocated,
+    PledgeRelated,
+    PledgeRevised,
+    PledgeWithdrawn,
+    StageReached,
+)
+from shared.events.targets import TargetClosed, TargetRevised, TargetSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to add to the stream (nothing: it is so already), and what a reader should know about it."""
+
+    entries: tuple[Entry, ...]
+    flags: tuple[str, ...] = ()
+    of: str | None = None  # the event id of the entry that says it already
+
+
+def decide(world: World, command: Command, if_match: int | None = None) -> Decision:
+    """Decide a command: names first, then the version it was made for, then the rules. Raises Refused."""
+    match command:
+        case Record(entry=entry) | Correct(now=entry):
+            _names(world, entry, opens=isinstance(command, Record) and entry.OPENS)
+        case Retract() | Cite():
+            pass
+    history = world.stream(stream_of(command))
+    if if_match is not None and if_match != history.version:
+        raise StaleVersion(history.stream, if_match, history.version)
+    match command:
+        case Record(entry=entry):
+            return record(world, entry)
+        case Correct():
+            return correct(world, command)
+        case Retract():
+            return retract(world, command)
+        case Cite():
+            return cite(world, command)
+
+
+def record(world: World, entry: Entry) -> Decision:
+    """Record an entry, unless it stands already."""
+    history = world.stream(entry.stream)
+    already = _opened(history, entry) if entry.OPENS else _said(history, entry)
+    if already is not None:
+        return Decision(entries=(), of=already.event_id)
+    return Decision(entries=(rules(world, entry),), flags=_flags(world, entry))
+
+
+def correct(world: World, command: Correct) -> Decision:
+    """Put another entry in the place of one; refused only if what follows could not stand on it."""
+    history = world.stream(command.stream)
+    placed = _amendable(history, command.entry_id)
+    now = command.now
+    if (type(now), now.stream, subject_of(now)) != (type(placed.entry), history.stream, subject_of(placed.entry)):
+        raise OtherEntry(command.entry_id, _named(placed.entry), _named(now))
+    now = rules(world.having(history.before(placed.position)), now)
+    if now == placed.entry:
+        return Decision(entries=(), of=placed.event_id)
+    if isinstance(now, PledgeAnnounced):
+        pledges.announce(history, now)
+    _must_stand(world, history.with_entry(placed.event_id, now), placed)
+    corrected = EntryCorrected(**_place(history, placed, now), now=now, reason=command.reason, sources=command.sources)
+    return Decision(entries=(corrected,), flags=_flags(world, now))
+
+
+def retract(world: World, command: Retract) -> Decision:
+    """Take an entry out; an opening one only when nothing live stands on it, in its stream or in others."""
+    history = world.stream(command.stream)
+    if command.entry_id in history.placed and not history.placed[command.entry_id].live:
+        return Decision(entries=(), of=command.entry_id)
+    placed = _amendable(history, command.entry_id)
+    if placed.entry.OPENS:
+        subject = subject_of(placed.entry)
+        in_stream = history.all() if subject is None else history.entries(subject)
+        on_it = [f"{other.type} {other.event_id}" for other in in_stream if other.event_id != placed.event_id]
+        on_it += world.referrers if subject is None else ()
+        if on_it:
+            raise StillStands(_named(placed.entry), on_it)
+    else:
+        _must_stand(world, history.with_entry(placed.event_id, None), placed)
+    retracted = EntryRetracted(**_place(history, placed, placed.entry), reason=command.reason, sources=command.sources)
+    return Decision(entries=(retracted,))
+
+
+def cite(world: World, command: Cite) -> Decision:
+    """Add the sources that an entry does not have yet."""
+    history = world.stream(command.stream)
+    placed = _amendable(history, command.entry_id)
+    there = (*placed.entry.sources, *placed.more_sources)
+    new = tuple(source for source in command.sources if source not in there)
+    if not new:
+        return Decision(entries=(), of=placed.event_id)
+    return Decision(entries=(SourcesAdded(**_place(history, placed, placed.entry), sources=new),))
+
+
+def rules(world: World, entry: Entry) -> Entry:
+    """Give the entry as it is recorded, in its context. Raises Refused where a rule of the ledger says no."""
+    history = world.stream(entry.stream)
+    match entry:
+        case PartyRegistered():
+            return parties.register(entry)
+        case MemberJoined():
+            return coalitions.join(history, entry)
+        case MemberLeft():
+            return coalitions.leave(history, entry)
+        case CoalitionDissolved():
+            return coalitions.dissolve(history, entry)
+        case TargetSet():
+            return targets.set_target(entry)
+        case TargetRevised():
+            return targets.revise(history, entry)
+        case TargetClosed():
+            return targets.close(history, entry)
+        case PledgeAnnounced() | PledgeEntry():
+            return pledge_rules(history, entry)
+        case _:
+            return entry  # nothing about it is refused
+
+
+def pledge_rules(pledge: History, entry: PledgeAnnounced | PledgeEntry) -> Entry:
+    """The rules of one pledge."""
+    match entry:
+        case PledgeAnnounced():
+            return pledges.announce(pledge, entry)
+        case PledgeRevised():
+            return pledges.revise(pledge, entry)
+        case StageReached():
+            return pledges.reach(pledge, entry)
+        case PledgeRelated():
+            return pledges.relate(pledge, entry)
+        case PledgeWithdrawn() | PledgeLapsed():
+            return pledges.end(pledge, entry)
+        case DeliveryReported():
+            return pledges.report_delivery(pledge, entry)
+        case DeliveryConfirmed() | DeliveryDisputed() | DeliveryReversed():
+            return pledges.settle_delivery(pledge, entry)
+        case PledgeReallocated():
+            return pledges.placed(pledge, entry)
+        case _:
+            raise TypeError(entry)
+
+
+def _flags(world: World, entry: Entry) -> tuple[str, ...]:
+    return tuple(pledges.flags(world, entry)) if isinstance(entry, PledgeAnnounced | PledgeEntry) else ()
+
+
+def _names(world: World, entry: Entry, *, opens: bool) -> None:
+    """Raise Unknown for a thing in the path, UnknownName for one in the body, that does not stand."""
+    history = world.stream(entry.stream)
+    if (not opens or subject_of(entry) is not None) and not history.stands:
+        if history.version:
+            raise NameRetracted(history.stream.replace("-", " ", 1))
+        raise Unknown(history.stream)
+    for pointer, stream in entry.mentions.items():
+        if stream != entry.stream and not world.knows(stream):
+            raise UnknownName(stream, pointer, ())
+
+
+def _opened(history: History, entry: Entry) -> Placed | None:
+    """Give the opening entry if this says the same. Raises where the name is taken or was retracted."""
+    opening = history.opening(subject_of(entry))
+    if opening is None:
+        return None
+    if not opening.live:
+        raise NameRetracted(_named(entry))
+    differing = _differences(opening.entry, entry)
+    if differing:
+        raise AlreadyRecorded(_named(entry), differing)
+    return opening
+
+
+def _said(history: History, entry: Entry) -> Placed | None:
+    """Give a live entry that says the same, from the same sources."""
+    if isinstance(entry, MemberJoined):
+        return coalitions.already_member(history, entry)
+    for placed in history.entries(subject_of(entry)):
+        if type(placed.entry) is type(entry) and not _differences(placed.entry, entry):
+            return placed
+    return None
+
+
+def _differences(recorded: Entry, said: Entry) -> list[str]:
+    """Name the fields in which two entries of a kind differ; what the ledger filled in itself does not count."""
+    filled_in = {"context"} if isinstance(recorded, PledgeEntry) else set()
+    if isinstance(recorded, TargetRevised | TargetClosed):
+        filled_in = {"coalition", "party"}
+    names = (field.name for field in fields(recorded) if field.name not in filled_in)
+    return [name for name in names if getattr(recorded, name) != getattr(said, name)]
+
+
+def _amendable(history: History, event_id: str) -> Placed:
+    placed = history.placed.get(event_id)
+    if placed is None:
+        if event_id in history.amendments:
+            raise NotCorrectable(event_id, f"is {history.amendments[event_id]}")
+        raise Unknown(f"entry-{event_id}")
+    if not placed.live:
+        raise NotCorrectable(event_id, "was retracted")
+    return placed
+
+
+def _must_stand(world: World, history: History, changed: Placed) -> None:
+    """Raise StillStands if an entry after a changed one would have been refused."""
+    subject = subject_of(changed.entry)
+    after = _members(history) if subject is None else history.entries(subject)
+    falling = []
+    for placed in (*after, *(history.entries() if subject is None else ())):
+        if placed.event_id == changed.event_id or placed.position < changed.position:
+            continue
+        try:
+            rules(world.having(history.before(placed.position)), placed.entry)
+        except Refused:
+            falling.append(f"{placed.type} {placed.event_id}")
+    if falling:
+        raise StillStands(_named(changed.entry), falling)
+
+
+def _members(history: History) -> Iterable[Placed]:
+    return (placed for placed in history.all() if (subject := subject_of(placed.entry)) and subject[0] == "member")
+
+
+class _Place(TypedDict):
+    thing: str
+    entry: str
+    entry_position: int
+    entry_type: str
+    entry_happened: Said | None
+    about_coalitions: tuple[str, ...]
+    about_parties: tuple[str, ...]
+
+
+def _place(history: History, placed: Placed, shown: Entry) -> _Place:
+    """What an amendment says of the entry it is about."""
+    return {
+        "thing": history.stream,
+        "entry": placed.event_id,
+        "entry_position": placed.position,
+        "entry_type": placed.type,
+        "entry_happened": shown.happened,
+        "about_coalitions": shown.coalitions,
+        "about_parties": shown.parties,
+    }
+
+
+def _named(entry: Entry) -> str:
+    subject = subject_of(entry)
+    thing = entry.stream.replace("-", " ", 1)
+    return f"{stored_name(entry)} of {thing}" + ("" if subject is None else f", {' '.join(subject)}")

@@ -1,0 +1,217 @@
+"""What was promised or delivered, as honest intervals: an amount as it was said, and the vector that totals add."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Final, Literal
+
+Qualifier = Literal["exactly", "about", "at_least", "over", "at_most", "almost", "between", "undisclosed", "words"]
+
+ALMOST: Final = Decimal("0.9")
+"""`almost x` is [0.9 x, x] about, by our stated convention."""
+
+VAGUE_WORDS: Final = {
+    "thousands": Decimal(2_000),
+    "tens of thousands": Decimal(20_000),
+    "hundreds of thousands": Decimal(200_000),
+}
+"""The fewest that a plural of thousands can mean; the high stays open."""
+
+NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?")
+"""A number as it may be written: digits, at most six decimals, no sign, no exponent."""
+
+
+class NotAnAmount(ValueError):
+    """What was given cannot be read as an amount."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """An interval in one unit, with the qualifier and the words as said.
+
+    `low` and `high` are in `unit` (`piece`, or an ISO 4217 currency); `high` None is open. An undisclosed amount is
+    [0, open) and adds only to a total's count of unknowns.
+    """
+
+    unit: str
+    qualifier: Qualifier
+    low: Decimal
+    high: Decimal | None
+    words: str | None = None
+
+    @property
+    def about(self) -> bool:
+        """Whether the numbers are approximate by their own words."""
+        return self.qualifier in ("about", "almost")
+
+    @property
+    def unknown(self) -> bool:
+        """Whether no number was given at all."""
+        return self.qualifier == "undisclosed"
+
+    @property
+    def vector(self) -> Vector:
+        """What this amount adds to a total."""
+        if self.unknown:
+            return Vector(unknown=1)
+        high = Decimal(0) if self.high is None else self.high
+        return Vector(low=self.low, high=high, open=int(self.high is None), about=int(self.about))
+
+    def __str__(self) -> str:
+        """Show the amount in words, with its unit."""
+        return f"{spoken(self)} {self.unit}"
+
+
+def number(text: str) -> Decimal:
+    """Read a decimal string, without trailing zeros: `500.0` is `500`. Raises NotAnAmount."""
+    if not NUMBER.fullmatch(text):
+        msg = f"{text[:40]!r} is not a plain decimal number such as 1250 or 0.5 (18 digits and 6 decimals at most)"
+        raise NotAnAmount(msg)
+    return plain(Decimal(text))
+
+
+def plain(value: Decimal) -> Decimal:
+    """Give the same number without trailing zeros and without an exponent."""
+    value = value.normalize()
+    return value.quantize(Decimal(1)) if value.as_tuple().exponent > 0 else value  # type: ignore[operator]  # an int here: NaN and Infinity never pass `number`
+
+
+def amount(
+    unit: str, qualifier: Qualifier, said: Decimal | tuple[Decimal, Decimal] | None, words: str | None = None
+) -> Amount:
+    """Turn what was said into its interval. Raises NotAnAmount where the words say no number we know."""
+
+    def interval(low: Decimal, high: Decimal | None) -> Amount:
+        return Amount(
+            unit=unit, qualifier=qualifier, low=plain(low), high=None if high is None else plain(high), words=words
+        )
+
+    match qualifier, said:
+        case "undisclosed", None:
+            return interval(Decimal(0), None)
+        case "words", None:
+            low = VAGUE_WORDS.get(" ".join((words or "").lower().split()))
+            if low is None:
+                msg = f"the words {words!r} say no number we know; say one of {', '.join(VAGUE_WORDS)}, or a qualifier"
+                raise NotAnAmount(msg)
+            return interval(low, None)
+        case "between", (Decimal() as low, Decimal() as high):
+            if low > high:
+                msg = f"between {low} and {high} is upside down"
+                raise NotAnAmount(msg)
+            return interval(low, high)
+        case (("exactly" | "about"), Decimal() as x):
+            return interval(x, x)
+        case (("at_least" | "over"), Decimal() as x):
+            return interval(x, None)
+        case "at_most", Decimal() as x:
+            return interval(Decimal(0), x)
+        case "almost", Decimal() as x:
+            return interval(ALMOST * x, x)
+        case _:
+            msg = f"{qualifier} does not go with {said!r}"
+            raise NotAnAmount(msg)
+
+
+def as_said(value: Amount) -> dict[str, object]:
+    """Give the amount back in the form it is sent in: the unit, one qualifier, the words."""
+    said: dict[str, object] = {"unit": value.unit}
+    match value.qualifier:
+        case "undisclosed":
+            said["undisclosed"] = True
+        case "words":
+            pass
+        case "between":
+            said["between"] = [str(value.low), str(value.high)]
+        case "at_least" | "over":
+            said[value.qualifier] = str(value.low)
+        case "exactly" | "about" | "at_most" | "almost":
+            said[value.qualifier] = str(value.high)
+    if value.words is not None:
+        said["words"] = value.words
+    return said
+
+
+def spoken(value: Amount) -> str:
+    """Say the amount as a person would, without the unit: `at least 2,000`, `almost 500`, `undisclosed`."""
+    match value.qualifier:
+        case "undisclosed":
+            return "undisclosed"
+        case "words":
+            return value.words or ""
+        case "between":
+            return f"between {value.low:,f} and {value.high:,f}"
+        case "at_least" | "over":
+            return f"{value.qualifier.replace('_', ' ')} {value.low:,f}"
+        case "exactly":
+            return f"{value.low:,f}"
+        case "about" | "at_most" | "almost":
+            return f"{value.qualifier.replace('_', ' ')} {value.high:,f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vector:
+    """What totals add, component by component; a posting may be negative.
+
+    `low` and `high` in the unit, `high` summed over what has one; `open`, `unknown`, `about` and `pledges` are counts:
+    of open highs, of undisclosed amounts, of approximate ones, of pledges that contribute; `parts` counts a pledge once
+    for each row that its known shares split it into. `surplus` is what was delivered above the pledged high, pledge by
+    pledge; `conditional` the part of `low` that hangs on conditions.
+    """
+
+    low: Decimal = Decimal(0)
+    high: Decimal = Decimal(0)
+    open: int = 0
+    unknown: int = 0
+    about: int = 0
+    pledges: int = 0
+    parts: int = 0
+    surplus: Decimal = Decimal(0)
+    conditional: Decimal = Decimal(0)
+
+    def __add__(self, other: Vector) -> Vector:
+        """Add componentwise."""
+        return Vector(
+            low=self.low + other.low,
+            high=self.high + other.high,
+            open=self.open + other.open,
+            unknown=self.unknown + other.unknown,
+            about=self.about + other.about,
+            pledges=self.pledges + other.pledges,
+            parts=self.parts + other.parts,
+            surplus=self.surplus + other.surplus,
+            conditional=self.conditional + other.conditional,
+        )
+
+    def __neg__(self) -> Vector:
+        """Negate componentwise."""
+        return Vector(
+            low=-self.low,
+            high=-self.high,
+            open=-self.open,
+            unknown=-self.unknown,
+            about=-self.about,
+            pledges=-self.pledges,
+            parts=-self.parts,
+            surplus=-self.surplus,
+            conditional=-self.conditional,
+        )
+
+    def __sub__(self, other: Vector) -> Vector:
+        """Subtract componentwise: the difference between two states of one total, never of two intervals."""
+        return self + -other
+
+    def __bool__(self) -> bool:
+        """Whether any component differs from zero."""
+        return any(getattr(self, component) for component in COMPONENTS)
+
+    @property
+    def bound(self) -> Decimal | None:
+        """The answer's high: None while anything in the sum is open."""
+        return None if self.open > 0 else self.high
+
+
+COMPONENTS: Final = tuple(field.name for field in fields(Vector))
+ZERO: Final = Vector()

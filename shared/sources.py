@@ -1,0 +1,33 @@
+"""Where facts come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.days import Said
+
+SourceKind = Literal["official", "beneficiary", "media", "dataset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A url, or a publisher with a title; who said it, when it was published, a few words of it."""
+
+    url: str | None = None
+    publisher: str | None = None
+    title: str | None = None
+    kind: SourceKind | None = None
+    published_on: Said | None = None
+    speaker: str | None = None
+    quote: str | None = None
+    archived_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The name another system has for this fact."""
+
+    scheme: str
+    id: str
+    version: str | None = None
