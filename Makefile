@@ -29,6 +29,10 @@ setup: $(DEV) ## Prepare .venv for development
 test: $(DEV) ## Run every test (ARGS='-k name' to choose)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: mutants
+mutants: $(DEV) ## Take out one safeguard at a time, and see its test go red (ARGS='lock' to choose)
+	@$(BIN)/python tests/mutants.py $(ARGS)
+
 .PHONY: check
 check: $(DEV) ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .
@@ -44,8 +48,9 @@ fmt: $(DEV) ## Format, and repair what can be repaired
 .PHONY: lock
 lock: $(UV) ## Compile requirements/*.lock from pyproject.toml (ARGS=--upgrade for the newest)
 	@mkdir -p requirements
-	$(UV) pip compile pyproject.toml $(LOCK_FLAGS) $(ARGS) -o requirements/run.lock
-	$(UV) pip compile pyproject.toml --extra dev -c requirements/run.lock --no-annotate $(LOCK_FLAGS) $(ARGS) -o requirements/dev.lock
+	$(UV) pip compile pyproject.toml --extra runner $(LOCK_FLAGS) $(ARGS) -o requirements/run.lock
+	$(UV) pip compile pyproject.toml -c requirements/run.lock $(LOCK_FLAGS) -o requirements/service.lock
+	$(UV) pip compile pyproject.toml --extra runner --extra dev -c requirements/run.lock --no-annotate $(LOCK_FLAGS) $(ARGS) -o requirements/dev.lock
 
 .PHONY: clean
 clean: ## Remove what make installed; the data in .muster/ stays

@@ -81,3 +81,62 @@ def up(
     except CannotRun as error:
         typer.secho(f"muster up: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None
+
+
+Home = Annotated[Path, typer.Option(help="The home of a running `muster up`.", file_okay=False)]
+
+
+@app.command()
+def doctor(
+    home: Home = Path(".muster"),
+    mend: Annotated[bool, typer.Option("--repair", help="Mend what can be mended from the log.")] = False,
+) -> None:
+    """Hold the log, its stream and the read models side by side; say what is wrong and what would mend it.
+
+    Ends with 0 when all is well, 1 when something is not. The log itself is never changed.
+    """
+    from muster.children import CannotRun
+    from muster.doctor import examine, repair
+    from muster.running import Running
+
+    try:
+        running = Running.of(home.resolve())
+    except CannotRun as error:
+        typer.secho(f"muster doctor: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
+    findings = asyncio.run(examine(running))
+    for finding in findings:
+        mark = typer.style("ok ", fg=typer.colors.GREEN) if finding.well else typer.style("ill", fg=typer.colors.RED)
+        typer.echo(f"{mark} {finding.what}: {finding.seen}")
+        if finding.advice:
+            typer.echo(f"      {finding.advice}")
+    if mend:
+        done = asyncio.run(repair(running, findings))
+        for said in done or ["there was nothing to mend"]:
+            typer.echo(said)
+    elif not all(finding.well for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def skip(
+    read_model: Annotated[str, typer.Argument(help="The read model that is stopped.")],
+    position: Annotated[int, typer.Argument(min=1, help="The position that it is stopped before.")],
+    reason: Annotated[str, typer.Option(help="Why it is passed over; kept for good.")] = "",
+    retry: Annotated[bool, typer.Option("--retry", help="Try the event again instead of passing over it.")] = False,
+    home: Home = Path(".muster"),
+) -> None:
+    """Let a stopped read model pass over the event that it cannot take, with a reason that is recorded."""
+    from muster.children import CannotRun
+    from muster.running import Running
+    from muster.skipping import let_go_on
+
+    if bool(reason.strip()) == retry:
+        typer.secho("muster skip: give either --reason TEXT or --retry", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2)
+    try:
+        asyncio.run(let_go_on(Running.of(home.resolve()), read_model, position, None if retry else reason.strip()))
+    except CannotRun as error:
+        typer.secho(f"muster skip: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{read_model} {'tries' if retry else 'passes over'} position {position}")

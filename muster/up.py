@@ -39,6 +39,7 @@ from muster.embedded import (
     postgres_in,
 )
 from muster.provision import PROJECT, Names, Passwords, Urls, provision
+from muster.running import RUNNING, Running
 
 NATS_PORT: Final = 4222
 STARTS: Final = 3  # of a server whose port somebody else takes in the moment before it listens
@@ -251,6 +252,18 @@ class Runner:
                 MUSTER_NATS_URL=nats_url,
             ),
         )
+        Running(
+            commitments=commitments,
+            projections=projections,
+            relay=f"http://{LOOPBACK}:{relay_port}",
+            worker=f"http://{LOOPBACK}:{worker_port}",
+            ledger=options.ledger,
+            nats_url=relay_url,
+            log_url=roles.commitments,
+            log_owner_url=roles.commitments_owner,
+            read_models_url=roles.projections,
+        ).write(options.home)
+        self._resources.callback((options.home / RUNNING).unlink, missing_ok=True)
         await self._load_example(commitments)
         self.voice.doing("")
         self._say_ready(
