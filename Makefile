@@ -29,6 +29,10 @@ setup: $(DEV) ## Prepare .venv for development
 test: $(DEV) ## Run every test (ARGS='-k name' to choose)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: $(DEV) ## Measure our speeds beside others' in one run (needs wrk); BENCH_ROUNDS and BENCH_SECONDS shorten it
+	@$(BIN)/python benchmarks/bench.py
+
 .PHONY: mutants
 mutants: $(DEV) ## Take out one safeguard at a time, and see its test go red (ARGS='lock' to choose)
 	@$(BIN)/python tests/mutants.py $(ARGS)
@@ -48,9 +52,10 @@ fmt: $(DEV) ## Format, and repair what can be repaired
 .PHONY: lock
 lock: $(UV) ## Compile requirements/*.lock from pyproject.toml (ARGS=--upgrade for the newest)
 	@mkdir -p requirements
-	$(UV) pip compile pyproject.toml --extra runner $(LOCK_FLAGS) $(ARGS) -o requirements/run.lock
-	$(UV) pip compile pyproject.toml -c requirements/run.lock $(LOCK_FLAGS) -o requirements/service.lock
-	$(UV) pip compile pyproject.toml --extra runner --extra dev -c requirements/run.lock --no-annotate $(LOCK_FLAGS) $(ARGS) -o requirements/dev.lock
+	$(UV) pip compile pyproject.toml --extra projections --extra runner $(LOCK_FLAGS) $(ARGS) -o requirements/run.lock
+	$(UV) pip compile pyproject.toml -c requirements/run.lock $(LOCK_FLAGS) -o requirements/commitments.lock
+	$(UV) pip compile pyproject.toml --extra projections -c requirements/run.lock $(LOCK_FLAGS) -o requirements/projections.lock
+	$(UV) pip compile pyproject.toml --all-extras -c requirements/run.lock --no-annotate $(LOCK_FLAGS) $(ARGS) -o requirements/dev.lock
 
 .PHONY: clean
 clean: ## Remove what make installed; the data in .muster/ stays

@@ -107,6 +107,15 @@ class Account:
         self.standing: Standing = {}
         self._quick: Deliveries | None = None
 
+    @classmethod
+    def of(cls, name: str, entries: Iterable[Learned[Entry]]) -> Account:
+        """Give an account as it stands once it has learned these entries, which are in the order of the log."""
+        account = cls(name)
+        account.entries = list(entries)
+        account.standing = standing_of(name, live(account.entries))
+        account._quick = Deliveries.of(name, account.entries)
+        return account
+
     def learn(self, position: int, event: Entry | None, amends: int | None = None) -> Standing:
         """Take the next entry, in the order of the log, and give the postings that it makes."""
         self.entries.append(Learned(position, event, amends))

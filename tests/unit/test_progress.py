@@ -167,9 +167,9 @@ def test_what_arrived_before_the_start_does_not_count() -> None:
     assert ledger.when_asked("2024-02-02").reached["delivered"].low == 300
 
 
-def test_a_delivery_of_before_that_is_reversed_later_takes_nothing_from_what_came_since() -> None:
-    came = [arrived("2023-12-01", 700), (day("2024-02-01"), Vector(low=Decimal(-700), high=Decimal(-700), pledges=-1))]
-    assert given(a_target(1000), came=came).when_asked("2024-03-01").reached["delivered"] == ZERO
+def test_what_goes_back_within_the_days_that_count_is_taken_off() -> None:
+    came = [arrived("2024-02-01", 700), (day("2024-03-01"), Vector(low=Decimal(-200), high=Decimal(-200), pledges=-1))]
+    assert given(a_target(1000), came=came).when_asked("2024-03-01").reached["delivered"].low == 500
 
 
 def test_a_promise_counts_by_its_value_on_the_day() -> None:
@@ -264,6 +264,7 @@ def test_a_period_as_a_deadline_ends_on_its_last_day_and_as_a_start_begins_on_it
         (1000, 1000, "100.0"),
         (1, 3, "33.3"),
         (2500, 1000, "250.0"),
+        (-1, 3000, "-0.1"),
     ],
 )
 def test_percent_is_floored_to_a_tenth(bound: int, asked: int, shown: str) -> None:

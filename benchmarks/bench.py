@@ -1,0 +1,316 @@
+"""`make bench`: our speeds beside something else's, in one run, in turns; one table, and results/latest.json.
+
+Everything runs here: `muster up` with its own PostgreSQL (fsync on) and NATS (sync_interval always), a bare FastAPI
+application beside it, wrk as the load. What each row proves, and does not, stands in benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import asyncpg
+import httpx2
+from rich.console import Console
+from rich.table import Table
+
+HERE: Final = Path(__file__).resolve().parent
+ROUNDS: Final = int(os.environ.get("BENCH_ROUNDS", "3"))
+SECONDS: Final = int(os.environ.get("BENCH_SECONDS", "6"))
+IMPORT_LINES: Final = 20_000
+LINES_A_REQUEST: Final = 5_000
+VISIBLE_A_SECOND: Final = 200
+MEGABYTE: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One row: our figure, the one beside it in the same run, and what we promise."""
+
+    name: str
+    ours: float
+    beside: float | None
+    unit: str
+    promise: str
+    met: bool
+    runs: list[float]
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours, as a part of what stands beside it."""
+        return None if not self.beside else self.ours / self.beside
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw: requests a second, latencies in ms."""
+
+    per_second: float
+    p50: float
+    p99: float
+
+
+def wrk(url: str, script: str, *, connections: int, run: str = "x", seconds: int = SECONDS) -> Load:
+    """Put a load on a URL of this machine. Ends the benchmark if any answer was not what it should be."""
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / script), url],
+        env={**os.environ, "BENCH_RUN": run},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"BENCH (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
+    if found is None:
+        sys.exit(f"wrk said nothing of use:\n{done.stdout}")
+    requests, microseconds, errors, p50, p99 = (int(group) for group in found.groups())
+    if errors:
+        sys.exit(f"{errors} of {requests} requests to {url} failed")
+    return Load(requests / (microseconds / MEGABYTE), p50 / 1000, p99 / 1000)
+
+
+def in_turns(*sides: Callable[[int], float]) -> list[list[float]]:
+    """Run every side once a round, in turns, so that a machine that drifts drifts for all."""
+    results: list[list[float]] = [[] for _ in sides]
+    for number in range(ROUNDS):
+        for result, side in zip(results, sides, strict=True):
+            result.append(side(number))
+    return results
+
+
+@contextmanager
+def ledger(home: Path) -> Iterator[dict[str, str]]:
+    """A ledger of its own, while the block runs."""
+    command = [sys.executable, "-m", "muster", "up", "--json", "--no-example", "--home", str(home)]
+    command += ["--commitments-port", "0", "--projections-port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            sys.exit("muster up did not start")
+        yield json.loads(line)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@contextmanager
+def bare() -> Iterator[str]:
+    """The bare FastAPI application, while the block runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port), "--no-access-log"]
+    process = subprocess.Popen([*command, "--loop", "uvloop", "--http", "httptools", "--log-level", "warning"])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                httpx2.get(f"{url}/v1/totals")
+                break
+            except httpx2.HTTPError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def commands(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
+    """Durable commands over HTTP with everything running, and one alone."""
+    path = "/v1/pledges/x"
+    stamp = f"{time.time_ns():x}"
+    beside, ours = in_turns(
+        lambda n: wrk(bare_url + path, "put.lua", connections=32, run=f"{stamp}{n}").per_second,
+        lambda n: wrk(where["commitments"] + path, "put.lua", connections=32, run=f"{stamp}{n}").per_second,
+    )
+    ratio = median(ours) / median(beside)
+    yield Promise(
+        "durable commands over HTTP, 32 connections, all running; beside a bare FastAPI PUT",
+        median(ours), median(beside), "/s", ">= 0.5", ratio >= 0.5, ours,
+    )  # fmt: skip
+    alone = [wrk(where["commitments"] + path, "put.lua", connections=1, run=f"{stamp}a{n}") for n in range(ROUNDS)]
+    p50, p99 = median(load.p50 for load in alone), median(load.p99 for load in alone)
+    yield Promise("one command alone, p50", p50, None, "ms", "<= 2", p50 <= 2, [load.p50 for load in alone])
+    yield Promise("one command alone, p99", p99, None, "ms", "<= 5", p99 <= 5, [load.p99 for load in alone])
+
+
+def totals(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
+    """The totals of everything, beside a GET that answers a constant."""
+    beside, ours = in_turns(
+        lambda _: wrk(f"{bare_url}/v1/totals", "get.lua", connections=32).per_second,
+        lambda _: wrk(f"{where['projections']}/v1/totals", "get.lua", connections=32).per_second,
+    )
+    ratio = median(ours) / median(beside)
+    name = "totals query, 32 connections; beside a bare FastAPI GET"
+    yield Promise(name, median(ours), median(beside), "/s", ">= 0.7", ratio >= 0.7, ours)
+
+
+def imports(where: dict[str, str]) -> Iterator[Promise]:
+    """Bulk import of commands, beside raw rows inserted a hundred at a time."""
+    beside, ours = in_turns(
+        lambda _: asyncio.run(raw_inserts(where["database"])),
+        lambda n: import_lines(where["commitments"], f"{time.time_ns():x}{n}"),
+    )
+    ratio = median(ours) / median(beside)
+    met = median(ours) >= 20_000 or ratio >= 1 / 3
+    name = "bulk import of commands; beside raw unnest inserts of 100"
+    yield Promise(name, median(ours), median(beside), "/s", ">= 20,000 or 1/3", met, ours)
+
+
+def import_lines(url: str, run: str) -> float:
+    """Import NDJSON lines through POST /v1/imports; lines a second."""
+    body = {
+        "donors": [{"party": "GBR"}],
+        "capability": "drone.fpv",
+        "amount": {"unit": "piece", "exactly": "5"},
+        "announced_on": "2024-02-15",
+        "sources": [{"url": "https://example.org/news"}],
+    }
+    lines = [json.dumps({"do": f"PUT /v1/pledges/i-{run}-{n}", "body": body}).encode() for n in range(IMPORT_LINES)]
+    began = time.perf_counter()
+    with httpx2.Client(timeout=120) as client:
+        for first in range(0, IMPORT_LINES, LINES_A_REQUEST):
+            part = b"\n".join(lines[first : first + LINES_A_REQUEST])
+            answer = client.post(f"{url}/v1/imports", content=part, headers={"Content-Type": "application/x-ndjson"})
+            outcomes = [json.loads(line) for line in answer.text.splitlines()]
+            assert len(outcomes) == LINES_A_REQUEST
+            assert all(outcome["status"] == 201 for outcome in outcomes)
+    return IMPORT_LINES / (time.perf_counter() - began)
+
+
+async def raw_inserts(url: str) -> float:
+    """Insert rows like those of the log into a temporary table, a hundred a transaction; rows a second."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("CREATE TEMPORARY TABLE raw (position bigint PRIMARY KEY, id uuid, payload text)")
+        began = time.perf_counter()
+        for first in range(0, IMPORT_LINES, 100):
+            positions = list(range(first, first + 100))
+            await connection.execute(
+                "INSERT INTO raw SELECT p, gen_random_uuid(), repeat('x', 400) FROM unnest($1::bigint[]) p", positions
+            )
+        return IMPORT_LINES / (time.perf_counter() - began)
+    finally:
+        await connection.close()
+
+
+def visible(where: dict[str, str]) -> Iterator[Promise]:
+    """From sending a command to seeing it in a query, at a steady 200 a second."""
+    runs = [asyncio.run(seen(where, f"{time.time_ns():x}{n}")) for n in range(ROUNDS)]
+    p50 = median(sorted(run)[len(run) // 2] for run in runs)
+    p99 = median(sorted(run)[int(len(run) * 0.99)] for run in runs)
+    yield Promise("command sent to visible in a query, 200/s, p50", p50, None, "ms", "<= 6", p50 <= 6, [p50])
+    yield Promise("command sent to visible in a query, 200/s, p99", p99, None, "ms", "<= 20", p99 <= 20, [p99])
+
+
+async def seen(where: dict[str, str], run: str) -> list[float]:
+    """Send at a steady rate, ask for each command's own position, and give the milliseconds from when it was due."""
+    body = {
+        "donors": [{"party": "GBR"}],
+        "capability": "drone",
+        "amount": {"unit": "piece", "exactly": "5"},
+        "announced_on": "2024-02-15",
+        "sources": [{"url": "https://example.org/news"}],
+    }
+    times: list[float] = []
+    limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
+
+    async with httpx2.AsyncClient(timeout=30, limits=limits) as client:
+
+        async def one(number: int, due: float) -> None:
+            answer = await client.put(f"{where['commitments']}/v1/pledges/v-{run}-{number}", json=body)
+            position = answer.headers["Ledger-Position"]
+            found = await client.get(f"{where['projections']}/v1/totals?min_position={position}")
+            assert found.status_code == 200
+            times.append((time.perf_counter() - due) * 1000)
+
+        began = time.perf_counter()
+        tasks = []
+        for number in range(VISIBLE_A_SECOND * SECONDS):
+            due = began + number / VISIBLE_A_SECOND
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.append(asyncio.create_task(one(number, due)))
+        await asyncio.gather(*tasks)
+    return times
+
+
+def memory() -> Iterator[Promise]:
+    """What each service holds resident after all of the above."""
+    for arguments, name in (
+        ("services.commitments api", "commitments"),
+        ("services.commitments relay", "relay"),
+        ("services.projections worker", "worker"),
+        ("services.projections api", "projections"),
+    ):
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (process / "cmdline").read_text().replace("\0", " ")
+                status = (process / "status").read_text()
+            except OSError:
+                continue
+            resident = re.search(r"VmRSS:\s+(\d+) kB", status)
+            if f"-m {arguments}" in line and resident:
+                held = int(resident.group(1)) / 1000
+                yield Promise(f"resident: {name}", held, None, "MB", "<= 150", held <= 150, [held])
+
+
+def show(promises: list[Promise]) -> None:
+    """Print the table."""
+    table = Table(title=f"{os.cpu_count()} cores, Python {platform.python_version()}, medians of {ROUNDS} runs")
+    for column in ("what", "ours", "beside", "ratio", "promise", "met", "runs"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for promise in promises:
+        table.add_row(
+            promise.name,
+            f"{promise.ours:,.1f} {promise.unit}",
+            "" if promise.beside is None else f"{promise.beside:,.1f}",
+            "" if promise.ratio is None else f"{promise.ratio:.2f}",
+            promise.promise,
+            "yes" if promise.met else "NO",
+            " ".join(f"{run:,.0f}" if run >= 100 else f"{run:.1f}" for run in promise.runs),
+        )
+    Console(width=200).print(table)
+
+
+def main() -> int:
+    """Measure everything, print the table, write the results."""
+    if shutil.which("wrk") is None:
+        sys.exit("make bench needs wrk: install Debian's package wrk")
+    promises: list[Promise] = []
+    with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder, ledger(Path(folder)) as where, bare() as beside:
+        for rows in (commands(where, beside), visible(where), totals(where, beside), imports(where), memory()):
+            for promise in rows:
+                promises.append(promise)
+                print(f"{promise.name}: {promise.ours:,.1f} {promise.unit}", flush=True)
+    show(promises)
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    written = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "promises": [asdict(promise) | {"ratio": promise.ratio} for promise in promises],
+    }
+    (results / "latest.json").write_text(json.dumps(written, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""Group commit: commands that come at the same time are settled together, in one transaction, in their order.
+
+Alone, a command does not wait; under load, batches grow while the last one commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+import uuid_utils
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.commitments.domain.commands import Retract
+from services.commitments.domain.history import History
+from services.commitments.log.contract import Away, Log, Rejected, Transaction
+from services.commitments.log.histories import Histories, histories_of, up_to_date
+from services.commitments.log.outcome import Outcome, Overloaded, Unavailable
+from services.commitments.log.settling import Decide, Proposal, Settled, Settling, clock, settle, streams_of
+
+BATCH_COMMANDS: Final = 500
+BATCH_BYTES: Final = 4_000_000
+QUEUE_COMMANDS: Final = 10_000
+QUEUE_BYTES: Final = 32_000_000
+HELD_ENTRIES: Final = 20_000
+REFERRERS_AT_ONCE: Final = 500
+REFERRERS_SHOWN: Final = 100
+PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4)
+"""How long to wait before a batch is tried again; the last one for good."""
+
+BATCHES: Final = Histogram(
+    "muster_batch_commands",
+    "Commands that were settled in one transaction",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 500),
+)
+COMMIT: Final = Histogram(
+    "muster_batch_seconds", "From taking the log's lock to the end of the commit",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+)  # fmt: skip
+QUEUE: Final = Gauge("muster_queue_commands", "Commands that wait for a batch")
+LOST: Final = Counter("muster_batches_lost_total", "Transactions of which nothing was known at their end")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A proposal, and whom to tell."""
+
+    proposal: Proposal
+    size: int
+    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def tell(self, outcome: Outcome | Exception) -> None:
+        """Answer the caller, if there still is one."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, Exception):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+
+class Batcher:
+    """The one writer of this process. `grown` is told the last position after every batch that added some."""
+
+    def __init__(
+        self,
+        store: Log,
+        *,
+        decide: Decide,
+        states: frozenset[str],
+        grown: Callable[[int], None] = lambda _: None,
+        now: Callable[[], datetime] = clock,
+    ) -> None:
+        self.away: str | None = None  # why the last try did not reach the log
+        self._log = store
+        self._decide = decide
+        self._states = states
+        self._grown = grown
+        self._now = now
+        self._held = Histories(HELD_ENTRIES)
+        self._queue: deque[Waiting] = deque()
+        self._bytes = 0
+        self._some = asyncio.Event()
+        self._closing = False
+        self._working = asyncio.create_task(self._work(), name="batcher")
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait for a batch."""
+        return len(self._queue)
+
+    def put(self, proposal: Proposal, size: int) -> asyncio.Future[Outcome]:
+        """Queue a proposal of about `size` bytes. Raises Overloaded; the future's exceptions are the refusals.
+
+        Whoever does not want the answer any more cancels the future, nothing else: a command that still waits is
+        dropped then, one that is being settled is settled.
+        """
+        if self._closing:
+            raise Overloaded("this process is about to end")
+        if len(self._queue) >= QUEUE_COMMANDS or self._bytes + size > QUEUE_BYTES:
+            raise Overloaded(f"{len(self._queue)} commands are waiting already")
+        waiting = Waiting(proposal, size)
+        self._queue.append(waiting)
+        self._bytes += size
+        self._some.set()
+        return waiting.answer
+
+    async def close(self, within_s: float) -> None:
+        """Take no more, settle what is queued, and end; what is left after `within_s` is told that it is not known."""
+        self._closing = True
+        self._some.set()
+        await asyncio.wait([self._working], timeout=within_s)
+        self._working.cancel()
+        await asyncio.gather(self._working, return_exceptions=True)
+        while self._queue:
+            self._queue.popleft().tell(Unavailable("this process ended before the command was settled"))
+
+    async def _work(self) -> None:
+        while not (self._closing and not self._queue):
+            await self._some.wait()
+            self._some.clear()
+            while batch := self._next():
+                try:
+                    await self._commit(batch)
+                except Exception:
+                    log.exception("a batch failed")
+                finally:  # nobody is left waiting, whatever happens
+                    for waiting in batch:
+                        waiting.tell(Unavailable("it is not known whether the command was recorded"))
+
+    def _next(self) -> list[Waiting]:
+        """Take the next batch off the queue. A retraction is the first of its batch: what names it is read before."""
+        batch: list[Waiting] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_COMMANDS:
+            first = self._queue[0]
+            if batch and (size + first.size > BATCH_BYTES or isinstance(first.proposal.command, Retract)):
+                break
+            self._queue.popleft()
+            self._bytes -= first.size
+            if first.answer.done():  # its caller has gone
+                continue
+            size += first.size
+            batch.append(first)
+        QUEUE.set(len(self._queue))
+        return batch
+
+    async def _commit(self, batch: list[Waiting]) -> None:
+        """Settle a batch and answer its callers; try again as long as one of them waits."""
+        tries = 0
+        while True:
+            try:
+                settled = await self._settled([waiting.proposal for waiting in batch])
+            except Rejected as why:
+                self._held.clear()
+                if len(batch) > 1:
+                    log.exception("a batch was rejected, its commands are settled one by one")
+                    for waiting in batch:
+                        await self._commit([waiting])
+                else:
+                    log.exception("a command was rejected", command=batch[0].proposal.identity.command_id)
+                    batch[0].tell(why)
+                return
+            except Away as why:
+                LOST.inc()
+                self._lost(batch, why)
+            else:
+                self.away = None
+                for waiting, answer in zip(batch, settled.answers, strict=True):
+                    waiting.tell(answer)
+                if settled.rows:
+                    self._grown(settled.rows[-1].position)
+                return
+            await asyncio.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
+            tries += 1
+            batch = [waiting for waiting in batch if not waiting.answer.done()]
+            if not batch:
+                return
+
+    def _lost(self, batch: list[Waiting], why: Away) -> None:
+        """Nothing is known of the transaction: it may have been committed.
+
+        It is tried again as it is: whoever holds the lock sees what became of the last holder's work, so the receipts
+        that are looked up first tell which commands were recorded. The log may even be another one (a failover).
+        """
+        if self.away is None:
+            log.warning("the log is away", why=str(why))
+        self.away = str(why)
+        self._held.clear()
+        for waiting in batch:
+            waiting.proposal.unsure = True
+
+    async def _settled(self, proposals: list[Proposal]) -> Settled:
+        """Settle proposals in a transaction of the log. Raises Away and Rejected as that does."""
+        streams = streams_of(proposals)
+        first = proposals[0].command
+        with COMMIT.time():
+            async with self._log.transaction() as transaction:
+                look = await transaction.look(streams, {proposal.identity.command_id for proposal in proposals})
+                heads = {stream: look.versions.get(stream, 0) for stream in streams}
+                histories = await up_to_date(self._held, transaction, heads)
+                referrers = await referring(transaction, first, histories) if isinstance(first, Retract) else ()
+                settling = Settling(
+                    decide=self._decide,
+                    look=look,
+                    histories=histories,
+                    referrers=referrers,
+                    states=self._states,
+                    now=self._now(),
+                    new_id=new_id,
+                )
+                settled = settle(settling, proposals)
+                if settled.receipts:
+                    await transaction.append(settled.rows, list(settled.receipts.values()), settled.at)
+        BATCHES.observe(len(proposals))
+        self._held.keep((histories | settled.changed).values())
+        return settled
+
+
+async def referring(transaction: Transaction, command: Retract, histories: Mapping[str, History]) -> tuple[str, ...]:
+    """Give the ids of live entries in other streams that name the thing whose opening is to be retracted.
+
+    One of them is reason enough to refuse, so the search ends with the first REFERRERS_SHOWN.
+    """
+    opening = histories[command.stream].opening()
+    if opening is None or opening.event_id != command.entry_id:
+        return ()
+    found: list[str] = []
+    seen: set[str] = set()
+    after = 0
+    while len(found) < REFERRERS_SHOWN:
+        concerned = await transaction.concerned(command.stream, after=after, limit=REFERRERS_AT_ONCE)
+        if not concerned:
+            break
+        after = concerned[-1][0]
+        others = {stream: 0 for _, stream in concerned if stream != command.stream and stream not in seen}
+        seen.update(others)
+        for history in histories_of(await transaction.history(others) if others else ()).values():
+            found += (placed.event_id for placed in history.all() if command.stream in placed.entry.mentions.values())
+    return tuple(found)
+
+
+def new_id() -> str:
+    """Give a UUIDv7."""
+    return str(uuid_utils.uuid7())

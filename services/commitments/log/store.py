@@ -1,0 +1,380 @@
+"""The log in PostgreSQL: every statement beside the function that runs it.
+
+The batch has a connection of its own: one transaction at a time, four round trips (begin and lock, look, append,
+commit). Reads share a small pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from services.commitments.log.contract import (
+    EVERYTHING,
+    READ_BYTES,
+    Away,
+    Filter,
+    Look,
+    Page,
+    Receipt,
+    Rejected,
+    Row,
+    Said,
+)
+
+LOCK: Final = 0x6C6F67
+"""The key of the advisory lock that every writer of a log holds while it adds to it ("log")."""
+
+REVISION: Final = "0001"
+"""The migration that these statements need."""
+
+CONNECT_S: Final = 2.0
+TRANSACTION_S: Final = 4.0  # what a batch may take in all, a new connection included
+READ_S: Final = 4.0
+READERS: Final = 4
+TRANSACTION_TIMEOUT_SINCE: Final = 17
+
+# The batch finds everything by key, and its statements are prepared while the tables may still be empty: a plan that
+# reads whole tables must never be chosen, not even for the first thousand rows.
+BEGIN: Final = (
+    "BEGIN;"
+    "SET LOCAL lock_timeout = '2500ms';"
+    "SET LOCAL statement_timeout = '3s';"
+    "SET LOCAL idle_in_transaction_session_timeout = '2s';"
+    "{transaction_timeout}"
+    "SET LOCAL enable_seqscan = off;"
+    "SET LOCAL jit = off;"
+    f"SELECT pg_advisory_xact_lock({LOCK})"  # a statement of its own: what follows sees what the last holder wrote
+)
+
+LOOK: Final = """
+    (SELECT 0, NULL, position, recorded_at, NULL, NULL FROM events ORDER BY position DESC LIMIT 1)
+    UNION ALL
+    SELECT 1, stream, version, NULL, NULL, NULL FROM streams WHERE stream = ANY ($1::text[])
+    UNION ALL
+    SELECT 2, command_id, NULL, NULL, fingerprint, outcome FROM commands WHERE command_id = ANY ($2::text[])
+"""
+
+HISTORY: Final = """
+    SELECT e.stream, e.event_id::text, e.position, e.version, e.type, convert_to(e.payload, 'UTF8')
+    FROM unnest($1::text[], $2::integer[]) AS wanted (stream, version)
+    CROSS JOIN LATERAL (
+        SELECT * FROM events WHERE events.stream = wanted.stream AND events.version > wanted.version
+    ) AS e
+    ORDER BY e.position
+"""
+
+CONCERNED: Final = """
+    SELECT position, stream FROM events WHERE about @> ARRAY[$1::text] AND position > $2 ORDER BY position LIMIT $3
+"""
+
+APPEND: Final = """
+    WITH added AS (
+        INSERT INTO events (
+            position, recorded_at, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
+            traceparent, coalitions, about, payload
+        )
+        SELECT
+            position, $1, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
+            traceparent, string_to_array(coalitions, ' '), string_to_array(about, ' '), payload
+        FROM unnest(
+            $2::bigint[], $3::uuid[], $4::integer[], $5::date[], $6::date[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+        ) AS row (
+            position, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
+            traceparent, coalitions, about, payload
+        )
+    ), moved AS (
+        INSERT INTO streams (stream, version)
+        SELECT * FROM unnest($15::text[], $16::integer[])
+        ON CONFLICT (stream) DO UPDATE SET version = excluded.version
+    )
+    INSERT INTO commands (command_id, recorded_at, fingerprint, outcome)
+    SELECT command_id, $1, fingerprint, outcome
+    FROM unnest($17::text[], $18::text[], $19::text[]) AS receipt (command_id, fingerprint, outcome)
+"""
+
+COLUMNS: Final = """
+    position, recorded_at, event_id::text, version, happened_on, reported_on, stream, type, recorded_by, command_id,
+    traceparent, array_to_string(coalitions, ' '), array_to_string(about, ' '), convert_to(payload, 'UTF8')
+"""
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Reader: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
+class PostgresLog:
+    """The log of one database. It connects when it is needed, and again whenever it has to.
+
+    `url` is `postgresql://...`. With `pooled` it may be pgbouncer's in transaction mode: no statement outlives its
+    transaction.
+    """
+
+    def __init__(self, url: str, *, pooled: bool = False) -> None:
+        self._url = url
+        self._pooled = pooled
+        self._writer: Connection | None = None
+        self._begin = ""
+        self._readers: Pool | None = None
+        self._opening = asyncio.Lock()
+
+    # ------------------------------------------------------------------------------------------------- growing
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        """See contract.Log."""
+        try:
+            async with asyncio.timeout(TRANSACTION_S):
+                connection = await self._connected()
+                try:
+                    await connection.execute(self._begin)
+                    yield PostgresTransaction(connection)
+                    if await connection.execute("COMMIT") != "COMMIT":
+                        raise Away("the transaction was rolled back")  # noqa: TRY301  # as any other loss of it
+                except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+                    await self._abandon(connection, error)
+                    raise
+                except BaseException:
+                    # unknown where it stopped (a cancelled statement, a lost socket): never use it again
+                    self._forget(connection)
+                    raise
+        except asyncpg.PostgresError as error:
+            if is_of_the_rows(error):
+                raise Rejected(f"{type(error).__name__}: {error}") from error
+            raise Away(f"{type(error).__name__}: {error}") from error
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # TimeoutError is an OSError
+            raise Away(f"{type(error).__name__}: {error}") from error
+
+    async def _connected(self) -> Connection:
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await asyncpg.connect(self._url, timeout=CONNECT_S, **self._options())
+            newer = self._writer.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE
+            self._begin = BEGIN.format(transaction_timeout="SET LOCAL transaction_timeout = '3500ms';" if newer else "")
+        return self._writer
+
+    async def _abandon(self, connection: Connection, error: Exception) -> None:
+        """Roll back after an error that the server itself reported; where that fails too, drop the connection."""
+        try:
+            if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
+                self._forget(connection)
+            else:
+                await connection.execute("ROLLBACK")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        connection.terminate()
+        if self._writer is connection:
+            self._writer = None
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "server_settings": {"application_name": "muster-commitments"},
+            **({"statement_cache_size": 0} if self._pooled else {}),
+        }
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    async def read(self, after: int, limit: int, where: Filter = EVERYTHING) -> Page:
+        """See contract.Log."""
+        async with self._reading() as connection:
+            head = await connection.fetchval("SELECT coalesce(max(position), 0) FROM events")
+            if head <= after:
+                return Page([], after, head)
+            conditions, values = ["position > $1", "position <= $2"], [after, head]
+            if where:
+                # what is rare and what is common are found in different ways: let every filter have its own plan
+                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            for condition, value in (
+                ("stream = ${}::text", where.stream),
+                ("type = ANY (${}::text[])", list(where.types)),
+                ("about @> ${}::text[]", list(where.about)),
+            ):
+                if value:
+                    values.append(value)
+                    conditions.append(condition.format(len(values)))
+            rows, more = await page(connection, conditions, values, limit, order="position")
+        return Page(rows, rows[-1].position if more else head, head)
+
+    async def read_stream(self, stream: str, after: int = 0, limit: int = 1_000) -> list[Row]:
+        """See contract.Log."""
+        async with self._reading() as connection:
+            conditions, values = ["stream = $1::text", "version > $2::integer"], [stream, after]
+            rows, _ = await page(connection, conditions, values, limit, order="version")
+        return rows
+
+    async def event(self, event_id: str) -> Row | None:
+        """See contract.Log."""
+        try:
+            wanted = UUID(event_id)
+        except ValueError:
+            return None
+        async with self._reading() as connection:
+            found = await connection.fetchrow(f"SELECT {COLUMNS} FROM events WHERE event_id = $1", wanted)  # noqa: S608  # a constant
+        return None if found is None else row_of(found)
+
+    async def names(self, prefix: str, limit: int) -> list[str]:
+        """See contract.Log."""
+        query = "SELECT stream FROM streams WHERE stream >= $1 AND stream < $2 ORDER BY stream LIMIT $3"
+        async with self._reading() as connection:
+            found = await connection.fetch(query, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), limit)
+        return [row[0] for row in found]
+
+    async def head(self) -> int:
+        """See contract.Log."""
+        async with self._reading() as connection:
+            found: int = await connection.fetchval("SELECT coalesce(max(position), 0) FROM events")
+        return found
+
+    async def epoch(self) -> str:
+        """See contract.Log."""
+        async with self._reading() as connection:
+            found: str = await connection.fetchval("SELECT epoch::text FROM ledger")
+        return found
+
+    async def revision(self) -> str | None:
+        """See contract.Log."""
+        async with self._reading() as connection:
+            if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+                return None
+            found: str | None = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
+        return found
+
+    async def close(self) -> None:
+        """See contract.Log."""
+        writer, self._writer, readers, self._readers = self._writer, None, self._readers, None
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if writer is not None:
+                    await writer.close(timeout=CONNECT_S)
+                if readers is not None:
+                    await readers.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            if writer is not None:
+                writer.terminate()
+            if readers is not None:
+                readers.terminate()
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Reader]:
+        """A connection of the pool, in a transaction that only reads. Raises Away."""
+        try:
+            async with asyncio.timeout(READ_S):
+                pool = await self._pool()
+                async with pool.acquire() as connection, connection.transaction(readonly=True):
+                    yield connection
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise Away(f"{type(error).__name__}: {error}") from error
+
+    async def _pool(self) -> Pool:
+        async with self._opening:
+            if self._readers is None:
+                self._readers = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=READERS,
+                    timeout=CONNECT_S,
+                    reset=nothing_to_reset,
+                    **self._options(),
+                )
+        return self._readers
+
+
+async def nothing_to_reset(connection: Any) -> None:  # noqa: ANN401  # asyncpg passes a proxy of a connection
+    """Spare the round trip: whoever reads sets nothing that outlives its transaction."""
+
+
+class PostgresTransaction:
+    """The log, locked, in the transaction of one batch."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def look(self, streams: Collection[str], commands: Collection[str]) -> Look:
+        """See contract.Transaction."""
+        position, recorded_at = 0, None
+        versions: dict[str, int] = {}
+        receipts: dict[str, Receipt] = {}
+        for kind, name, number, at, fingerprint, outcome in await self._connection.fetch(LOOK, streams, commands):
+            if kind == 1:
+                versions[name] = number
+            elif kind == 2:  # noqa: PLR2004  # as LOOK numbers its three parts
+                receipts[name] = Receipt(name, fingerprint, outcome)
+            else:
+                position, recorded_at = number, at
+        return Look(position, recorded_at, versions, receipts)
+
+    async def history(self, after: Mapping[str, int]) -> list[Said]:
+        """See contract.Transaction."""
+        return [Said(*row) for row in await self._connection.fetch(HISTORY, list(after), list(after.values()))]
+
+    async def concerned(self, stream: str, *, after: int, limit: int) -> list[tuple[int, str]]:
+        """See contract.Transaction."""
+        # what is rare and what is common are found in different ways: let every stream have its own plan
+        await self._connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        return [(row[0], row[1]) for row in await self._connection.fetch(CONCERNED, stream, after, limit)]
+
+    async def append(self, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> None:
+        """See contract.Transaction."""
+        heads = {row.stream: row.version for row in rows}
+        await self._connection.execute(
+            APPEND,
+            at,
+            [row.position for row in rows],
+            [row.event_id for row in rows],
+            [row.version for row in rows],
+            [row.happened_on for row in rows],
+            [row.reported_on for row in rows],
+            [row.stream for row in rows],
+            [row.type for row in rows],
+            [row.recorded_by for row in rows],
+            [row.command_id for row in rows],
+            [row.traceparent for row in rows],
+            [" ".join(row.coalitions) for row in rows],
+            [" ".join(row.about) for row in rows],
+            [row.payload.decode() for row in rows],
+            list(heads),
+            list(heads.values()),
+            [receipt.command_id for receipt in receipts],
+            [receipt.fingerprint for receipt in receipts],
+            [receipt.outcome for receipt in receipts],
+        )
+
+
+async def page(
+    connection: Reader, conditions: Sequence[str], values: Sequence[object], limit: int, *, order: str
+) -> tuple[list[Row], bool]:
+    """Give the first rows that hold the conditions, and whether there may be more of them.
+
+    Conditions and order are constants of this file; whatever comes from outside is in `values`.
+    """
+    query = f"""
+        SELECT {COLUMNS}, found FROM (
+            SELECT *, sum(octet_length(payload)) OVER (ORDER BY {order}) AS bytes, count(*) OVER () AS found
+            FROM (
+                SELECT * FROM events WHERE {" AND ".join(conditions)} ORDER BY {order} LIMIT {int(limit)}
+            ) AS wanted
+        ) AS counted
+        WHERE bytes <= {READ_BYTES} OR bytes = octet_length(payload)
+        ORDER BY {order}
+    """  # noqa: S608  # see above
+    found = await connection.fetch(query, *values)
+    rows = [row_of(row) for row in found]
+    return rows, bool(found) and (found[0][-1] == limit or len(found) < found[0][-1])
+
+
+def row_of(found: asyncpg.Record) -> Row:
+    """Read COLUMNS. Lists come as texts: the driver takes ten times as long for an array."""
+    return Row._make((*found[:11], tuple(found[11].split()), tuple(found[12].split()), found[13]))
+
+
+def is_of_the_rows(error: asyncpg.PostgresError) -> bool:
+    """Whether the server refused what was to be written, not the work: SQLSTATE classes 22, 23 and 54."""
+    return (error.sqlstate or "")[:2] in ("22", "23", "54")

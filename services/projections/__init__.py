@@ -1,0 +1,1 @@
+"""The read side: events in, rows and pages out."""

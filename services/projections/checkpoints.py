@@ -1,0 +1,216 @@
+"""How far each read model is: the one row that moves in the same transaction as its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Key = tuple[str, int]
+"""Name and version of a read model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A read model has applied everything up to `position`, the event `event_id`, recorded at `recorded_at`.
+
+    `head` is the last position of the stream as the worker saw it last; `behind_since` the moment the oldest event was
+    recorded that is not applied yet, as far as known. A stopped one says in `reason` at which position, and why.
+    """
+
+    name: str
+    version: int
+    epoch: str
+    position: int
+    event_id: str | None
+    recorded_at: datetime | None
+    head: int
+    behind_since: datetime | None
+    status: Literal["running", "stopped"]
+    reason: str | None
+    updated_at: datetime
+
+    @property
+    def key(self) -> Key:
+        """Which read model it is of."""
+        return self.name, self.version
+
+    @property
+    def lag(self) -> int:
+        """How many events are not applied yet, as far as known."""
+        return max(0, self.head - self.position)
+
+    def lag_s(self, now: datetime) -> float:
+        """How old the oldest event is that is not applied yet, in seconds; 0 when caught up."""
+        return lag_s(self.position, self.head, self.behind_since, now)
+
+
+def lag_s(position: int, head: int, behind_since: datetime | None, now: datetime) -> float:
+    """Give the age of the oldest event not applied, in seconds; 0 when `position` is the head."""
+    if head <= position or behind_since is None:
+        return 0.0
+    return max(0.0, (now.astimezone(UTC) - behind_since).total_seconds())
+
+
+LOAD: Final = text(
+    """
+    SELECT name, version, epoch, position, event_id::text, recorded_at, head, behind_since, status, reason, updated_at
+    FROM checkpoints WHERE (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS int[])))
+    """
+)
+
+
+async def load(conn: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Checkpoint]:
+    """Give the checkpoints of these read models; those that the worker has not made yet are not in the answer."""
+    found = await conn.execute(LOAD, _columns(keys))
+    checkpoints = (Checkpoint(**row._mapping) for row in found)  # noqa: SLF001  # the documented way to a row as a mapping
+    return {checkpoint.key: checkpoint for checkpoint in checkpoints}
+
+
+# The rows are locked in one order before they change: two workers whose groups overlap then wait, and do not deadlock.
+ADVANCE: Final = text(
+    """
+    UPDATE checkpoints c
+    SET position = :position, epoch = :epoch, event_id = CAST(:event_id AS uuid), recorded_at = :recorded_at,
+        head = :head, behind_since = :behind_since, updated_at = now()
+    FROM (
+        SELECT k.name, k.version
+        FROM checkpoints k
+        JOIN unnest(CAST(:names AS text[]), CAST(:versions AS int[]), CAST(:epochs AS text[])) w (name, version, epoch)
+          ON k.name = w.name AND k.version = w.version AND k.epoch = w.epoch
+        WHERE k.position = :old AND k.status = 'running'
+        ORDER BY k.name, k.version FOR UPDATE OF k
+    ) mine
+    WHERE c.name = mine.name AND c.version = mine.version
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Where a transaction moves the checkpoints of its group to; `event_id` None: past a message that is no event."""
+
+    position: int
+    epoch: str
+    event_id: str | None
+    recorded_at: datetime | None
+    head: int
+    behind_since: datetime | None
+
+
+async def advance(conn: AsyncConnection, group: Sequence[Checkpoint], to: Advance) -> bool:
+    """Move the checkpoints of a group from where it believes them to be; False if any has moved or stopped.
+
+    It must be the first statement of its transaction: whoever comes second waits here, and then finds out.
+    """
+    moved = await conn.execute(
+        ADVANCE,
+        _columns(checkpoint.key for checkpoint in group)
+        | {
+            "epochs": [checkpoint.epoch for checkpoint in group],
+            "old": group[0].position,
+            "position": to.position,
+            "epoch": to.epoch,
+            "event_id": to.event_id,
+            "recorded_at": to.recorded_at,
+            "head": to.head,
+            "behind_since": to.behind_since,
+        },
+    )
+    return moved.rowcount == len(group)
+
+
+STOP: Final = text(
+    """
+    UPDATE checkpoints SET status = 'stopped', reason = :reason, head = greatest(head, :head),
+        behind_since = :behind_since, updated_at = now()
+    WHERE name = :name AND version = :version AND position = :position AND status = 'running'
+    """
+)
+
+
+async def stop(
+    conn: AsyncConnection, checkpoint: Checkpoint, *, reason: str, head: int, behind_since: datetime | None
+) -> bool:
+    """Stop a read model before the event that it cannot take; False if somebody else moved or stopped it."""
+    done = await conn.execute(
+        STOP,
+        {
+            "name": checkpoint.name,
+            "version": checkpoint.version,
+            "position": checkpoint.position,
+            "reason": reason,
+            "head": head,
+            "behind_since": behind_since,
+        },
+    )
+    return done.rowcount == 1
+
+
+SEEN: Final = text(
+    """
+    UPDATE checkpoints SET head = :head, behind_since = :behind_since, updated_at = now()
+    WHERE (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS int[])))
+      AND position = :position AND (head, behind_since) IS DISTINCT FROM (:head, :behind_since)
+    """
+)
+
+
+async def seen(conn: AsyncConnection, group: Sequence[Checkpoint], *, head: int, behind_since: datetime | None) -> None:
+    """Note how far the stream is while nothing is applied."""
+    keys = _columns(checkpoint.key for checkpoint in group)
+    await conn.execute(SEEN, keys | {"position": group[0].position, "head": head, "behind_since": behind_since})
+
+
+class NotStopped(Exception):
+    """A read model passes over or tries again only the event that it stopped before."""
+
+    def __init__(self, name: str, position: int) -> None:
+        super().__init__(f"{name} is not stopped before position {position}")
+
+
+RESUME: Final = text(
+    """
+    UPDATE checkpoints SET status = 'running', reason = NULL, updated_at = now()
+    WHERE name = :name AND version = :version AND position = :position - 1 AND status = 'stopped'
+    """
+)
+SKIP: Final = text("INSERT INTO skips (name, version, position, reason) VALUES (:name, :version, :position, :reason)")
+SKIPS: Final = text(
+    """
+    SELECT s.name, s.version, s.position FROM skips s JOIN checkpoints c USING (name, version)
+    WHERE s.position > c.position
+    """
+)
+
+
+async def resume(conn: AsyncConnection, key: Key, position: int) -> None:
+    """Let a stopped read model try the event at `position` again. Raises NotStopped."""
+    name, version = key
+    done = await conn.execute(RESUME, {"name": name, "version": version, "position": position})
+    if done.rowcount != 1:
+        raise NotStopped(name, position)
+
+
+async def skip(conn: AsyncConnection, key: Key, position: int, reason: str) -> None:
+    """Let a stopped read model pass over the event at `position`; the skip is kept for good. Raises NotStopped."""
+    await resume(conn, key, position)
+    name, version = key
+    await conn.execute(SKIP, {"name": name, "version": version, "position": position, "reason": reason})
+
+
+async def skips(conn: AsyncConnection) -> dict[Key, frozenset[int]]:
+    """Give the positions ahead that read models were told to pass over."""
+    found: dict[Key, frozenset[int]] = {}
+    for name, version, position in await conn.execute(SKIPS):
+        found[name, version] = found.get((name, version), frozenset()) | {position}
+    return found
+
+
+def _columns(keys: Iterable[Key]) -> dict[str, object]:
+    found = list(keys)
+    return {"names": [name for name, _ in found], "versions": [version for _, version in found]}

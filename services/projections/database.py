@@ -1,0 +1,76 @@
+"""The read side's database: how it is reached, and which of its errors are not the fault of what was asked."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import NullPool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+SERVER_SETTINGS: Final = {
+    "timezone": "UTC",
+    "jit": "off",  # compiling costs more than any of our queries
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+TRANSIENT: Final = frozenset({"08", "40", "53", "55", "57", "58"})
+"""Classes of SQLSTATE: connection, rollback for concurrency, resources, locks, an operator's hand, the system."""
+
+
+def driver_url(url: str) -> str:
+    """Name the driver in a `postgresql://` URL, and call libpq's `sslmode` `ssl`, as that driver does."""
+    parts = urlsplit(url)
+    query = urlencode([("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)])
+    return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, query, ""))
+
+
+def engine(url: str, *, process: str, connections: int = 5, pgbouncer: bool = False) -> AsyncEngine:
+    """Give the engine of one process: `url` as `postgresql://`, `process` as it is to be seen in pg_stat_activity."""
+    settings = SERVER_SETTINGS | {"application_name": f"muster {process}"}
+    arguments: dict[str, Any] = {"timeout": 5, "command_timeout": 90}
+    if pgbouncer:  # it passes no settings at the start, and hands a statement's name to other connections
+        arguments |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__muster_{uuid4()}__",
+        }
+        return create_async_engine(driver_url(url), poolclass=NullPool, connect_args=arguments)
+    return create_async_engine(
+        driver_url(url),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_use_lifo=True,  # the connection that was used last has its statements prepared
+        connect_args=arguments | {"server_settings": settings},
+    )
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database cannot be had now, rather than that the question was wrong."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or sqlstate(error)[:2] in TRANSIENT or is_away(_cause(error))
+    return isinstance(
+        error,
+        OSError  # TimeoutError is one
+        | asyncpg.PostgresConnectionError
+        | asyncpg.CannotConnectNowError
+        | asyncpg.TooManyConnectionsError
+        | asyncpg.OperatorInterventionError
+        | asyncpg.InternalClientError,
+    )
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """Give the five characters of an error, or nothing where it has none."""
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _cause(error: DBAPIError) -> Exception:
+    cause = getattr(error.orig, "__cause__", None)
+    return cause if isinstance(cause, Exception) else ValueError()

@@ -1,0 +1,131 @@
+"""The queries of the read side, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from services.projections.charts.renderer import Renderer
+from services.projections.database import engine
+from services.projections.http import (
+    changes,
+    charts,
+    coalitions,
+    operations,
+    pages,
+    parties,
+    pledges,
+    postings,
+    statements,
+    targets,
+    timeline,
+    totals,
+)
+from services.projections.http.asof import Reader
+from services.projections.http.operations import Measured, Metrics
+from services.projections.http.problems import MEDIA_TYPE, handle_problems
+from services.projections.settings import Settings
+
+CONNECTIONS = 10
+SEEN_BY_SCRIPTS = ("ETag", "Ledger-Position", "Lag-Seconds", "Link", "Retry-After")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application of one process; its database is reached when the first question comes."""
+    database = engine(settings.database_url, process="queries", connections=CONNECTIONS, pgbouncer=settings.pgbouncer)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await app.state.changes.close()
+        await app.state.renderer.close()
+        await database.dispose()
+
+    app = FastAPI(
+        title="Muster: queries",
+        version=_version(),
+        summary="What coalitions promised and what came, as of any day and any position of the ledger.",
+        description=(
+            "Every answer says its position, its day and how to cite it; every number carries a link to the postings "
+            "that make it. Numbers are decimal strings; a `high` of null is open."
+        ),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.reader = Reader(database, settings.ledger)
+    app.state.metrics = Metrics()
+    app.state.renderer = Renderer()
+    app.state.bundle = charts.Bundle()
+    app.state.changes = changes.Changes(app.state.reader)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["*"],
+        expose_headers=list(SEEN_BY_SCRIPTS),
+    )
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    handle_problems(app)
+    for noun in (
+        coalitions,
+        totals,
+        targets,
+        pledges,
+        postings,
+        statements,
+        timeline,
+        parties,
+        changes,
+        charts,
+        operations,
+        pages,
+    ):
+        app.include_router(noun.router)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Make the OpenAPI document say what every answer carries: problems by their media type, the headers of a 200."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = made()
+            for path, methods in document["paths"].items():
+                for operation in methods.values():
+                    answers = operation["responses"]
+                    for answer in answers.values():
+                        if MEDIA_TYPE in answer.get("content", {}):
+                            answer["content"].pop("application/json", None)
+                    if path.startswith("/v1/"):
+                        answers["200"]["headers"] = HEADERS
+                        answers["304"] = {"description": "Not modified: If-None-Match has its ETag"}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+HEADERS = {
+    "ETag": {"description": "Names this answer", "schema": {"type": "string"}},
+    "Ledger-Position": {"description": "Where the read models are", "schema": {"type": "integer"}},
+    "Lag-Seconds": {
+        "description": "Age of the oldest event that is not applied yet; 0 when caught up",
+        "schema": {"type": "number"},
+    },
+}
+
+
+def _version() -> str:
+    try:
+        return version("muster")
+    except PackageNotFoundError:
+        return "0.0.1"

@@ -1,0 +1,209 @@
+"""The pages for people: the same answers as the API's, as HTML that needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.projections.dashboard.rendering import STYLE, render
+from services.projections.http import coalitions, pledges, statements, targets, timeline
+from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
+from services.projections.http.counted import Asked, Counted, merged, own_rows
+from services.projections.http.parameters import Id
+from services.projections.http.postings import PostingsQuery, explain, question
+from services.projections.http.standing import coalitions_known, party_names
+from services.projections.http.totals import ordered, total_row
+from services.projections.read_model import ReadModel
+from services.projections.read_models import READ_MODELS, entries
+from services.projections.read_models.coalition_totals import Filter
+from services.projections.read_models.entries import Where
+from shared.measures import STAGES
+
+READS: Final[tuple[ReadModel, ...]] = READ_MODELS
+RECENT: Final = 12
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def home(request: Request, query: Annotated[AsOfQuery, Query()]) -> Response:
+    """Show coalitions and targets at a glance, and what happened last."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        found = await targets.targets(conn, asof)
+        return {
+            "coalitions": [
+                {
+                    **coalitions.summary(asof, coalition),
+                    "measures": await measures(conn, asof, Filter(coalition=coalition.id)),
+                    "targets": [
+                        targets.in_list(asof, target)
+                        for target in found
+                        if target.progress.terms.coalition == coalition.id
+                    ],
+                }
+                for coalition in await coalitions_known(conn, asof)
+            ],
+            "targets": [targets.in_list(asof, target) for target in found if target.progress.terms.party is not None],
+            "outside": await measures(conn, asof, Filter(coalition="")),
+            "recent": await recent(conn, asof, Where()),
+            "names": await party_names(conn, asof),
+        }
+
+    return await answer(request, query, "home.html", make)
+
+
+@router.get("/coalitions/{coalition}")
+async def coalition_page(
+    request: Request, coalition: Annotated[Id, Path()], query: Annotated[AsOfQuery, Query()]
+) -> Response:
+    """Show one coalition: its totals by stage and by donor, members, targets, statements."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        detail = await coalitions.detail(conn, asof, coalition, request.url.path)
+        about = statements.StatementsQuery(coalition=coalition)
+        return {
+            **detail,
+            "measures": await measures(conn, asof, Filter(coalition=coalition)),
+            "by_donor": await by_donor(conn, asof, Filter(coalition=coalition)),
+            "statements": await statements.stated(conn, asof, about),
+            "recent": await recent(conn, asof, Where(coalition=coalition)),
+            "names": await party_names(conn, asof),
+        }
+
+    return await answer(request, query, "coalition.html", make)
+
+
+@router.get("/targets/{target}")
+async def target_page(
+    request: Request, target: Annotated[Id, Path()], query: Annotated[AsOfQuery, Query()]
+) -> Response:
+    """Show one target: what counts, its pace, its past deadlines."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        found = await targets.target_known(conn, target, asof)
+        shown = targets.shown(asof, found, request.url.path)
+        said = await recent(conn, asof, Where(stream=f"target-{target}"))
+        return {**shown, "recent": said, "names": await party_names(conn, asof)}
+
+    return await answer(request, query, "target.html", make)
+
+
+@router.get("/pledges/{pledge}")
+async def pledge_page(
+    request: Request, pledge: Annotated[Id, Path()], query: Annotated[AsOfQuery, Query()]
+) -> Response:
+    """Show one pledge: its timelines, its deliveries, all that was said about it."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        shown = await pledges.detail(conn, asof, pledge, request.url.path)
+        return {**shown, "names": await party_names(conn, asof)}
+
+    return await answer(request, query, "pledge.html", make)
+
+
+@router.get("/explain")
+async def explain_page(request: Request, query: Annotated[PostingsQuery, Query()]) -> Response:
+    """Show the postings behind a number."""
+    asked = question(query)
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        shown = await explain(conn, asof, asked, limit=min(query.limit, 200), cursor=query.cursor)
+        filters = query.model_dump(exclude={"on", "since", "known", "min_position", "limit", "cursor"})
+        return {
+            **shown,
+            "asked": {name: value for name, value in filters.items() if value},
+            "names": await party_names(conn, asof),
+        }
+
+    return await answer(request, query, "explain.html", make)
+
+
+@router.get("/events/{event_id}")
+async def event_page(
+    request: Request, event_id: Annotated[UUID, Path()], query: Annotated[AsOfQuery, Query()]
+) -> Response:
+    """Show one entry, with its sources and what was said about it."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        return await timeline.of_event(conn, asof, str(event_id))
+
+    return await answer(request, query, "event.html", make)
+
+
+@router.get("/muster.css")
+async def style() -> Response:
+    """Give the one style sheet."""
+    return FileResponse(STYLE, media_type="text/css", headers={"Cache-Control": "public, max-age=300"})
+
+
+async def answer(request: Request, query: AsOfQuery, template: str, make: Make) -> Response:
+    """Answer with a page; it says as of when it is, and how far behind."""
+    response = await reader(request).answer(request, query, READS, make, rendered(request, template))
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def rendered(request: Request, template: str) -> Render:
+    """Give how a page is written."""
+    asked = {name: request.query_params.get(name, "") for name in ("on", "known")}
+    others = [(name, value) for name, value in request.query_params.multi_items() if name not in asked]
+    # whoever looks at the past stays in it from page to page
+    travelled = {name: value for name, value in asked.items() if value}
+    suffix = f"?{urlencode(travelled, safe=':')}" if travelled else ""
+
+    def write(body: Mapping[str, Any], asof: AsOf) -> tuple[bytes, str]:
+        html = render(template, **body, asof=asof, when=asked, others=others, suffix=suffix, path=request.url.path)
+        return html.encode(), "text/html"
+
+    return write
+
+
+async def measures(conn: AsyncConnection, asof: AsOf, where: Filter) -> dict[str, Any]:
+    """Give the totals of a scope as a table."""
+    asked = Asked(where=where)
+    return table(asof, merged(await own_rows(conn, asof, asked), asked))
+
+
+async def by_donor(conn: AsyncConnection, asof: AsOf, where: Filter) -> dict[str, Any]:
+    """Give the same with a line for each donor, or group without shares."""
+    return table(asof, await own_rows(conn, asof, Asked(where=where)))
+
+
+def table(asof: AsOf, rows: Iterable[Counted]) -> dict[str, Any]:
+    """Lay rows out: a line for each capability, unit, finance type and who gives; a cell for each stage there is."""
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for found in ordered(rows):
+        row = found.row
+        key = (row.capability, row.unit, row.finance_type, found.donors)
+        line = lines.setdefault(
+            key,
+            {
+                "capability": row.capability,
+                "unit": row.unit,
+                "finance_type": row.finance_type,
+                "donors": found.donors,
+                "cells": {},
+            },
+        )
+        line["cells"][row.stage] = total_row(asof, found)
+    used = [stage for stage in STAGES if any(stage in line["cells"] for line in lines.values())]
+    return {"stages": used, "lines": list(lines.values())}
+
+
+async def recent(conn: AsyncConnection, asof: AsOf, where: Where) -> list[dict[str, Any]]:
+    """Give what happened last."""
+    found = await entries.happened(
+        conn, on=asof.on, since=asof.since, known=asof.position, where=where, before=None, limit=RECENT
+    )
+    return await timeline.shown(conn, asof, found)

@@ -1,0 +1,624 @@
+# ruff: noqa: S608 - the names that stand in our SQL are our own, every value is a parameter
+"""Totals: one journal of postings, from which every total, past or present, is a sum.
+
+`facts` keeps what was learned of each account, so that the next entry can be compared with it. `postings` is the
+journal: known at position P, a total on day D is the sum of its postings with position <= P and day <= D. `totals` is
+the same summed over all positions, for what is known now. What keeps numbers apart stands once, in `rows`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Date,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    RowMapping,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.projections.postings import Account, Row, accounts, learned
+from services.projections.read_model import Apply, ReadModel, schema
+from shared.amounts import Vector, plain
+from shared.codec import decode, encode
+from shared.events import Entry, stored_name
+from shared.measures import Stage
+from shared.recorded import Recorded
+from shared.timeline import Learned
+
+NAME: Final = "coalition_totals"
+VERSION: Final = 1
+SCHEMA: Final = schema(NAME, VERSION)
+
+METADATA: Final = MetaData(schema=SCHEMA)
+
+
+def vector_columns() -> tuple[Column[Any], ...]:
+    """Give a column for each component of a vector."""
+    return (
+        Column("low", Numeric, nullable=False),
+        Column("high", Numeric, nullable=False),
+        Column("open", Integer, nullable=False),
+        Column("unknown", Integer, nullable=False),
+        Column("about", Integer, nullable=False),
+        Column("pledges", Integer, nullable=False),
+        Column("parts", Integer, nullable=False),
+        Column("surplus", Numeric, nullable=False),
+        Column("conditional", Numeric, nullable=False),
+    )
+
+
+COMPONENTS: Final = tuple(column.name for column in vector_columns())
+
+FACTS: Final = Table(
+    "facts",
+    METADATA,
+    Column("position", BigInteger, nullable=False),
+    Column("amends", BigInteger),  # the position of the entry that this one corrects or retracts
+    Column("account", Text, nullable=False),
+    Column("type", Text),  # null: a retraction
+    Column("payload", Text),
+    PrimaryKeyConstraint("account", "position"),
+    Index("facts_position", "position"),
+    Index("facts_amends", "amends", postgresql_where=text("amends IS NOT NULL")),
+)
+
+ROWS: Final = Table(
+    "rows",
+    METADATA,
+    Column("row_id", Integer, nullable=False, autoincrement=False),  # 1, 2, 3 ... as they first appear in the log
+    Column("stage", Text, nullable=False),
+    Column("coalition", Text, nullable=False),
+    Column("donors", ARRAY(Text), nullable=False),
+    Column("beneficiaries", ARRAY(Text), nullable=False),
+    Column("capability", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("finance_type", Text, nullable=False),
+    PrimaryKeyConstraint("row_id"),
+    UniqueConstraint("coalition", "capability", "stage", "unit", "finance_type", "donors", "beneficiaries"),
+)
+
+POSTINGS: Final = Table(
+    "postings",
+    METADATA,
+    Column("position", BigInteger, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("row_id", Integer, nullable=False),
+    Column("account", Text, nullable=False),
+    *vector_columns(),
+    PrimaryKeyConstraint("position", "row_id", "day", "account"),
+    Index("postings_row_day", "row_id", "day"),
+)
+
+TOTALS: Final = Table(
+    "totals",
+    METADATA,
+    Column("row_id", Integer, nullable=False, autoincrement=False),
+    Column("day", Date, nullable=False),
+    *vector_columns(),
+    PrimaryKeyConstraint("row_id", "day"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# ------------------------------------------------------------------------------------------------ how it learns
+
+REMEMBERED_ENTRIES: Final = 20_000
+REMEMBERED_ROWS: Final = 50_000
+
+
+@dataclass(slots=True)
+class Memory:
+    """What was loaded or made in earlier batches, and still stands: accounts as they are, rows by their numbers.
+
+    It is good for the transactions of one projector, in order, as long as every one of them was committed.
+    """
+
+    accounts: OrderedDict[str, Account] = field(default_factory=OrderedDict)  # the one not used for longest first
+    entries: int = 0  # in all accounts
+    rows: dict[Row, int] = field(default_factory=dict)
+    last_row: int | None = None  # None: not asked yet
+
+    def forget(self) -> None:
+        """Let go of what was not used for longest."""
+        while self.entries > REMEMBERED_ENTRIES and len(self.accounts) > 1:
+            _, account = self.accounts.popitem(last=False)
+            self.entries -= len(account.entries)
+        if len(self.rows) > REMEMBERED_ROWS:
+            self.rows.clear()
+
+
+class Note(NamedTuple):
+    """An event as the accounts learn it; `amends` is the position of the entry it corrects or retracts."""
+
+    event: Recorded
+    fact: Entry | None
+    amends: int | None
+
+
+class Posting(NamedTuple):
+    """What an event added to a row from a day on."""
+
+    position: int
+    event_id: str
+    day: date
+    account: str
+    row: Row
+    vector: Vector
+
+
+class Batch(NamedTuple):
+    """What a batch of events comes to: its notes, the accounts that each touches, the postings of all."""
+
+    notes: Sequence[Note]
+    touched: Sequence[tuple[str, ...]]
+    postings: Sequence[Posting]
+
+
+def notes(events: Iterable[Recorded]) -> list[Note]:
+    """Give what of these events changes facts."""
+    found = ((event, learned(event)) for event in events)
+    return [Note(event, *said) for event, said in found if said is not None]
+
+
+def touched(news: Sequence[Note], known: Mapping[int, Iterable[str]]) -> list[tuple[str, ...]]:
+    """Give the accounts that each note touches.
+
+    `known` has the accounts that entries before this batch, and their amendments, have touched, by the position of the
+    entry. An amendment touches those of the entry, of its earlier amendments, and of what it says now.
+    """
+    about = {position: set(names) for position, names in known.items()}
+    found = []
+    for event, fact, amends in news:
+        place = event.position if amends is None else amends
+        names = about.setdefault(place, set())
+        names.update(() if fact is None else accounts(fact))
+        found.append(tuple(sorted(names)))
+    return found
+
+
+def post(news: Sequence[Note], names: Sequence[Iterable[str]], known: Mapping[str, Account]) -> list[Posting]:
+    """Let the accounts learn the notes in order, and give all postings that they make."""
+    return [
+        Posting(event.position, event.event_id, day, name, row, vector)
+        for (event, fact, amends), touches in zip(news, names, strict=True)
+        for name in touches
+        for (day, row), vector in known[name].learn(event.position, fact, amends).items()
+    ]
+
+
+def summed(postings: Iterable[Posting]) -> dict[tuple[Row, date], Vector]:
+    """Add up what a batch posts to the same row and day.
+
+    A cell that comes to nothing is kept: which cells there are must not depend on where a batch ends.
+    """
+    cells: dict[tuple[Row, date], Vector] = defaultdict(Vector)
+    for posting in postings:
+        cells[posting.row, posting.day] += posting.vector
+    return cells
+
+
+async def learn(conn: AsyncConnection, events: Sequence[Recorded], memory: Memory) -> None:
+    """Write the facts, postings and totals of a batch of events."""
+    news = notes(events)
+    names = touched(news, await accounts_of_entries(conn, [note.amends for note in news if note.amends is not None]))
+    if not any(names):
+        return
+    await recall(conn, {name for touches in names for name in touches}, memory)
+    postings = post(news, names, memory.accounts)
+    memory.entries += sum(map(len, names))
+    new_rows = await number(conn, [posting.row for posting in postings], memory)
+    await write(conn, Batch(news, names, postings), new_rows, memory.rows)
+    memory.forget()
+
+
+def remembering() -> Apply:
+    """Give an `apply` with a memory of its own."""
+    memory = Memory()
+
+    async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+        await learn(conn, events, memory)
+
+    return apply
+
+
+async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+    """Take a batch knowing nothing but what is in the tables."""
+    await learn(conn, events, Memory())
+
+
+COALITION_TOTALS: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply, remembering=remembering)
+
+# ---------------------------------------------------------------------------------------------- what it loads
+
+ACCOUNTS_OF_ENTRIES: Final = f"""
+    SELECT position, account FROM {SCHEMA}.facts WHERE position = ANY($1::bigint[])
+    UNION SELECT amends, account FROM {SCHEMA}.facts WHERE amends = ANY($1::bigint[])
+"""
+
+
+async def accounts_of_entries(conn: AsyncConnection, positions: Sequence[int]) -> dict[int, list[str]]:
+    """Give the accounts that the entries at these positions, or amendments of them, have touched."""
+    found: dict[int, list[str]] = defaultdict(list)
+    if positions:
+        for row in await conn.exec_driver_sql(ACCOUNTS_OF_ENTRIES, (list(positions),)):
+            found[row.position].append(row.account)
+    return found
+
+
+RECALL: Final = f"""
+    SELECT account, position, amends, type, payload FROM {SCHEMA}.facts
+    WHERE account = ANY($1::text[]) ORDER BY account, position
+"""
+
+
+async def recall(conn: AsyncConnection, names: Iterable[str], memory: Memory) -> None:
+    """Bring accounts to mind as they stand in the tables, those that are not in memory."""
+    missing = []
+    for name in sorted(names):
+        if name in memory.accounts:
+            memory.accounts.move_to_end(name)
+        else:
+            missing.append(name)
+    if not missing:
+        return
+    found: dict[str, list[Learned[Entry]]] = {name: [] for name in missing}
+    for row in await conn.exec_driver_sql(RECALL, (missing,)):
+        fact = None if row.type is None else decode(row.type, row.payload)
+        found[row.account].append(Learned(row.position, fact, row.amends))
+    for name, entries in found.items():
+        memory.accounts[name] = Account.of(name, entries)
+        memory.entries += len(entries)
+
+
+KNOWN_ROWS: Final = f"""
+    SELECT w.n, r.row_id
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+      WITH ORDINALITY w (stage, coalition, donors, beneficiaries, capability, unit, finance_type, n)
+    JOIN {SCHEMA}.rows r ON r.coalition = w.coalition AND r.capability = w.capability AND r.stage = w.stage
+      AND r.unit = w.unit AND r.finance_type = w.finance_type AND r.donors = string_to_array(w.donors, ',')
+      AND r.beneficiaries = string_to_array(w.beneficiaries, ',')
+"""
+LAST_ROW: Final = f"SELECT coalesce(max(row_id), 0) FROM {SCHEMA}.rows"
+
+
+async def number(conn: AsyncConnection, rows: Iterable[Row], memory: Memory) -> list[Row]:
+    """See that memory has the numbers of these rows; give those that are new, in the order of their numbers."""
+    missing = [row for row in dict.fromkeys(rows) if row not in memory.rows]
+    if not missing:
+        return []
+    for found in await conn.exec_driver_sql(KNOWN_ROWS, row_arrays(missing)):
+        memory.rows[missing[found.n - 1]] = found.row_id
+    if memory.last_row is None:
+        memory.last_row = (await conn.exec_driver_sql(LAST_ROW)).scalar_one()
+    new = [row for row in missing if row not in memory.rows]
+    for row in new:
+        memory.last_row += 1
+        memory.rows[row] = memory.last_row
+    return new
+
+
+# --------------------------------------------------------------------------------------------- what it writes
+
+VECTOR: Final = ", ".join(COMPONENTS)
+WIDTH: Final = len(COMPONENTS)
+VECTOR_TYPES: Final = ["numeric", "numeric", "int", "int", "int", "int", "int", "numeric", "numeric"]
+
+
+def _unnest(first: int, *types: str) -> str:
+    return f"unnest({', '.join(f'${first + n}::{name}[]' for n, name in enumerate(types))})"
+
+
+WRITE_FACTS: Final = f"""
+    INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload)
+    SELECT * FROM {_unnest(1, "bigint", "bigint", "text", "text", "text")}
+"""
+WRITE_POSTINGS: Final = f"""
+    INSERT INTO {SCHEMA}.postings (position, event_id, day, row_id, account, {VECTOR})
+    SELECT * FROM {_unnest(6, "bigint", "uuid", "date", "int", "text", *VECTOR_TYPES)}
+"""
+WRITE_TOTALS: Final = f"""
+    INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR})
+    SELECT * FROM {_unnest(20, "int", "date", *VECTOR_TYPES)}
+    ON CONFLICT (row_id, day) DO UPDATE SET {", ".join(f"{name} = t.{name} + excluded.{name}" for name in COMPONENTS)}
+"""
+# one journey to the database instead of three
+WRITE: Final = f"WITH facts AS ({WRITE_FACTS}), postings AS ({WRITE_POSTINGS}) {WRITE_TOTALS}"
+WRITE_ROWS: Final = f"""
+    INSERT INTO {SCHEMA}.rows (row_id, stage, coalition, donors, beneficiaries, capability, unit, finance_type)
+    SELECT row_id, stage, coalition, string_to_array(donors, ','), string_to_array(beneficiaries, ','), capability,
+           unit, finance_type
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[])
+      w (stage, coalition, donors, beneficiaries, capability, unit, finance_type, row_id)
+"""
+
+
+async def write(conn: AsyncConnection, batch: Batch, new_rows: Sequence[Row], numbers: Mapping[Row, int]) -> None:
+    """Write a batch: facts for each account that a note touches, postings, what they add to the totals."""
+    facts = [
+        (event.position, amends, name, *_stored(event, fact, amends))
+        for (event, fact, amends), touches in zip(batch.notes, batch.touched, strict=True)
+        for name in touches
+    ]
+    journal = [
+        (p.position, p.event_id, p.day, numbers[p.row], p.account, *components(p.vector)) for p in batch.postings
+    ]
+    # in one order, so that neighbours in the index come together
+    cells = sorted((numbers[row], day, *components(vector)) for (row, day), vector in summed(batch.postings).items())
+    if new_rows:
+        await conn.exec_driver_sql(WRITE_ROWS, (*row_arrays(new_rows), [numbers[row] for row in new_rows]))
+    arrays = (*_columns(facts, of=5), *_columns(journal, of=5 + WIDTH), *_columns(cells, of=2 + WIDTH))
+    await conn.exec_driver_sql(WRITE, arrays)
+
+
+def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[str | None, str | None]:
+    """Give the type and payload that a fact is kept by: of a correction, those of what the entry says now."""
+    if fact is None:
+        return None, None
+    return (event.type, event.payload.decode()) if amends is None else (stored_name(fact), encode(fact).decode())
+
+
+def components(vector: Vector) -> tuple[Decimal | int, ...]:
+    """Give a vector's components in the order of their columns."""
+    return (
+        vector.low,
+        vector.high,
+        vector.open,
+        vector.unknown,
+        vector.about,
+        vector.pledges,
+        vector.parts,
+        vector.surplus,
+        vector.conditional,
+    )
+
+
+def row_arrays(rows: Iterable[Row]) -> tuple[list[Any], ...]:
+    """Give rows as one array a column; codes of parties have no comma in them."""
+    joined = [row._replace(donors=",".join(row.donors), beneficiaries=",".join(row.beneficiaries)) for row in rows]  # type: ignore[arg-type]  # as the arrays want them
+    return tuple(_columns(joined, of=len(Row._fields)))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], *, of: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(of)]
+
+
+# ------------------------------------------------------------------------------------------ what it is asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which rows are asked for; None: all.
+
+    `donor` and `beneficiary` take every row that names the party, alone or in a group; `donors` and `beneficiaries`
+    the rows of exactly that group. `capability` takes its descendants too, by dots, unless `exactly`. An empty
+    `coalition` or `finance_type` asks for what has none. `account` is one pledge (`pledge-x`) or one party's
+    production (`production-UKR`): it narrows `postings` and `totals` alike.
+    """
+
+    coalition: str | None = None
+    donor: str | None = None
+    beneficiary: str | None = None
+    donors: tuple[str, ...] | None = None
+    beneficiaries: tuple[str, ...] | None = None
+    capability: str | None = None
+    exactly: bool = False
+    unit: str | None = None
+    stage: Stage | None = None
+    finance_type: str | None = None
+    account: str | None = None
+
+
+class TotalRow(NamedTuple):
+    """What one number of an answer is about; `parties` are the donors or beneficiaries, where it is grouped by them."""
+
+    capability: str
+    unit: str
+    stage: Stage
+    finance_type: str
+    parties: tuple[str, ...] = ()
+
+
+By = Literal["donors", "beneficiaries"]
+
+
+async def totals(
+    conn: AsyncConnection,
+    *,
+    on: date,
+    known: int | None = None,
+    since: date | None = None,
+    where: Filter = Filter(),
+    by: By | None = None,
+) -> list[tuple[TotalRow, Vector]]:
+    """Give the totals on the day `on`, as known at the position `known` (None: now), in the order of their rows.
+
+    With `since`, only what came from that day on: the value on `on` minus the value before `since`. With `by`, each row
+    apart for every group of donors, or of beneficiaries; those add up to the rows without. A pledge whose shares are
+    known has several such rows: `pledges` counts it on one of them, `parts` on each. Rows that come to nothing are
+    left out.
+    """
+    source, conditions, values = _asked(on, known, since, where)
+    parties = "" if by is None else f", r.{by}"
+    keys = f"r.capability, r.unit, r.stage, r.finance_type{parties}"
+    found = await conn.execute(
+        text(
+            f"""
+            SELECT {keys}, {_sums("s")}
+            FROM (SELECT row_id, {_sums("p")} FROM {SCHEMA}.{source} p WHERE {conditions} GROUP BY row_id) s
+            JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {keys} ORDER BY {keys}
+            """
+        ),
+        values,
+    )
+    rows = ((_total_row(row, by), vector_of(row)) for row in found.mappings())
+    return [(row, vector) for row, vector in rows if vector]
+
+
+async def daily(
+    conn: AsyncConnection,
+    *,
+    on: date,
+    known: int | None = None,
+    since: date | None = None,
+    where: Filter = Filter(),
+) -> list[tuple[date, TotalRow, Vector]]:
+    """Give what each day up to `on` added to the totals, by day: the steps of every row as known at `known`."""
+    source, conditions, values = _asked(on, known, since, where)
+    keys = "r.capability, r.unit, r.stage, r.finance_type"
+    found = await conn.execute(
+        text(
+            f"""
+            SELECT day, {keys}, {_sums("p")}
+            FROM {SCHEMA}.{source} p JOIN {SCHEMA}.rows r USING (row_id)
+            WHERE {conditions} GROUP BY day, {keys} ORDER BY day, {keys}
+            """
+        ),
+        values,
+    )
+    days = ((row["day"], _total_row(row, None), vector_of(row)) for row in found.mappings())
+    return [(day, row, vector) for day, row, vector in days if vector]
+
+
+class Cursor(NamedTuple):
+    """Where a page of postings ended."""
+
+    position: int
+    row_id: int
+    day: date
+    account: str
+
+
+async def postings(
+    conn: AsyncConnection,
+    *,
+    on: date,
+    known: int | None = None,
+    since: date | None = None,
+    where: Filter = Filter(),
+    after: Cursor | None = None,
+    limit: int = 1_000,
+) -> tuple[list[Posting], Cursor | None]:
+    """Give the postings behind a number, in the order of the log, and where the next page begins (None: no more).
+
+    The same arguments given to `totals` answer their sum.
+    """
+    _, conditions, values = _asked(on, known, since, where, journal=True)
+    if after is not None:
+        conditions += " AND (p.position, p.row_id, p.day, p.account) > (:position, :row_id, :day, :after_account)"
+        values |= {"position": after.position, "row_id": after.row_id, "day": after.day, "after_account": after.account}
+    found = await conn.execute(
+        text(
+            f"""
+            SELECT p.*, p.event_id::text AS event, r.*
+            FROM {SCHEMA}.postings p JOIN {SCHEMA}.rows r USING (row_id)
+            WHERE {conditions} ORDER BY p.position, p.row_id, p.day, p.account LIMIT :limit
+            """
+        ),
+        values | {"limit": limit + 1},
+    )
+    rows = found.mappings().all()
+    page = [
+        Posting(row["position"], row["event"], row["day"], row["account"], _row(row), vector_of(row))
+        for row in rows[:limit]
+    ]
+    last = rows[limit - 1] if len(rows) > limit else None
+    return page, None if last is None else Cursor(last["position"], last["row_id"], last["day"], last["account"])
+
+
+def _asked(
+    on: date, known: int | None, since: date | None, where: Filter, *, journal: bool = False
+) -> tuple[str, str, dict[str, Any]]:
+    """Give (table, conditions on `p`, values): the journal where a past or one account is asked, else the totals."""
+    conditions, values = ["p.day <= :on"], {"on": on}
+    asked: dict[str, Any] = dict(values)
+    if since is not None:
+        conditions.append("p.day >= :since")
+        asked["since"] = since
+    if known is not None:
+        conditions.append("p.position <= :known")
+        asked["known"] = known
+    if where.account is not None:
+        conditions.append("p.account = :account")
+        asked["account"] = where.account
+    of_rows, row_values = _of_rows(where)
+    if of_rows:
+        conditions.append(f"p.row_id IN (SELECT row_id FROM {SCHEMA}.rows r WHERE {' AND '.join(of_rows)})")
+    from_journal = journal or known is not None or where.account is not None
+    return "postings" if from_journal else "totals", " AND ".join(conditions), asked | row_values
+
+
+CONDITIONS: Final = {
+    "coalition": "r.coalition = :coalition",
+    "donor": ":donor = ANY(r.donors)",
+    "beneficiary": ":beneficiary = ANY(r.beneficiaries)",
+    "donors": "r.donors = CAST(:donors AS text[])",
+    "beneficiaries": "r.beneficiaries = CAST(:beneficiaries AS text[])",
+    "unit": "r.unit = :unit",
+    "stage": "r.stage = :stage",
+    "finance_type": "r.finance_type = :finance_type",
+}
+
+
+def _of_rows(where: Filter) -> tuple[list[str], dict[str, Any]]:
+    given = {name: value for name in CONDITIONS if (value := getattr(where, name)) is not None}
+    conditions = [CONDITIONS[name] for name in given]
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    if where.capability is not None:
+        within = "" if where.exactly else " OR starts_with(r.capability, :capability || '.')"
+        conditions.append(f"(r.capability = :capability{within})")
+        values["capability"] = where.capability
+    return conditions, values
+
+
+def _sums(table: str) -> str:
+    return ", ".join(f"sum({table}.{name}) AS {name}" for name in COMPONENTS)
+
+
+def _total_row(row: RowMapping, by: By | None) -> TotalRow:
+    parties = () if by is None else tuple(row[by])
+    return TotalRow(row["capability"], row["unit"], cast("Stage", row["stage"]), row["finance_type"], parties)
+
+
+def _row(row: RowMapping) -> Row:
+    return Row(
+        cast("Stage", row["stage"]),
+        row["coalition"],
+        tuple(row["donors"]),
+        tuple(row["beneficiaries"]),
+        row["capability"],
+        row["unit"],
+        row["finance_type"],
+    )
+
+
+def vector_of(row: Mapping[str, Any] | RowMapping) -> Vector:
+    """Read a vector out of its columns."""
+    return Vector(
+        low=plain(Decimal(row["low"])),
+        high=plain(Decimal(row["high"])),
+        open=int(row["open"]),
+        unknown=int(row["unknown"]),
+        about=int(row["about"]),
+        pledges=int(row["pledges"]),
+        parts=int(row["parts"]),
+        surplus=plain(Decimal(row["surplus"])),
+        conditional=plain(Decimal(row["conditional"])),
+    )
