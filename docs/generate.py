@@ -350,7 +350,7 @@ def queries_page() -> str:
 
 
 def _parameters(operation: Mapping[str, Any], *, only: Iterable[str] = (), without: Iterable[str] = ()) -> str:
-    named = {one["name"]: one for one in operation["parameters"] if one["in"] == "query"}
+    named = {one["name"]: one for one in operation.get("parameters", ()) if one["in"] == "query"}
     wanted = [name for name in named if name in only] if only else [name for name in named if name not in without]
     if not wanted:
         return ""

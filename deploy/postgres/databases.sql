@@ -1,6 +1,7 @@
 -- The databases and the roles of a ledger, as muster/provision.py makes them; running it again changes nothing but
 -- passwords. psql runs it as a superuser, told by the environment: MUSTER_LEDGER, and a MUSTER_..._PASSWORD a role.
 \set ON_ERROR_STOP on
+\o /dev/null
 
 \getenv ledger MUSTER_LEDGER
 \getenv commitments_owner_password MUSTER_COMMITMENTS_OWNER_PASSWORD

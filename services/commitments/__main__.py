@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -40,6 +43,15 @@ def api(settings: Settings) -> None:
     uvicorn.Server(config).run()
 
 
+class HealthServer(uvicorn.Server):
+    """Serves beside the process's work, and leaves its signals to it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
 async def relay(settings: Settings) -> None:
     """Copy the log to the stream until SIGTERM."""
     store = PostgresLog(settings.database_url, pooled=settings.pgbouncer)
@@ -52,17 +64,23 @@ async def relay(settings: Settings) -> None:
         access_log=False,
         lifespan="off",
     )
-    working = asyncio.create_task(copying.run(), name="relay")
-    serving = asyncio.create_task(uvicorn.Server(config).serve(), name="health")
+    told_to_end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+    tasks = [
+        asyncio.create_task(copying.run(), name="relay"),
+        asyncio.create_task(HealthServer(config).serve(), name="health"),
+        asyncio.create_task(told_to_end.wait(), name="signals"),
+    ]
     tidy()
     try:
-        done, _ = await asyncio.wait({working, serving}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (working, serving):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(working, serving, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
 
 

@@ -79,6 +79,11 @@ class Ledger:
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether half of the queue is taken: who has many commands lets others go first."""
+        return self._batcher.crowded
+
     async def handle(
         self, command: Command, identity: Identity, if_match: int | None = None, *, entry: bytes | None = None
     ) -> Outcome:

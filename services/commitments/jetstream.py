@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from shared.subjects import STREAM_SETTINGS, everything, stream_name
 
 API: Final = "$JS.API.STREAM"
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 2.0
 NO_STREAM: Final = 10059
 EPOCH: Final = "muster-epoch"
 """The key of the stream's metadata that says of which log it is a copy."""

@@ -48,15 +48,17 @@ class ReadSide:
                 await model.apply(conn, new)
         self.events += new
 
-    async def get(self, address: str, *, status: int = 200, **parameters: Any) -> Any:
+    async def get(self, address: str, *, expect: int = 200, **parameters: Any) -> Any:
         """Ask, see the status, and give the JSON of the answer."""
         answer = await self.client.get(address, params=parameters or None)
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expect, answer.text
         return answer.json()
 
-    async def page(self, address: str, *, status: int = 200) -> str:
+    async def page(self, address: str, *, expect: int = 200) -> str:
+        """Ask as a browser does, see the status, and give the page."""
         answer = await self.client.get(address, headers={"Accept": "text/html"})
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expect, answer.text
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         return answer.text
 
 

@@ -164,7 +164,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         runs.close()
 
 
-async def scalar(url: str, statement: str) -> Any:  # noqa: ANN401 - whatever the statement answers
+async def scalar(url: str, statement: str) -> Any:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(statement)
@@ -182,7 +182,7 @@ async def write(up: Up) -> None:
     await scalar(up.where["projections_database"], "CREATE TABLE kept.here AS SELECT 42 AS answer")
 
 
-async def what_is_kept(up: Up) -> Any:  # noqa: ANN401
+async def what_is_kept(up: Up) -> Any:
     return await scalar(up.where["projections_database"], "SELECT answer FROM kept.here")
 
 
@@ -198,7 +198,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def until(what: Any, *, within_s: float = 20.0) -> None:  # noqa: ANN401
+async def until(what: Any, *, within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
         while not what():
             await asyncio.sleep(0.02)

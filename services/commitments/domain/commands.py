@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from shared.days import Said
 from shared.events import Entry
-from shared.sources import Source
+from shared.sources import Reference, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,33 +17,36 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Correct:
-    """It was never so: entry `entry_id` of `stream` says `now` instead."""
+class Amend:
+    """Something about entry `entry_id` of `stream`, and what comes with every entry."""
 
     stream: str
     entry_id: str
+    sources: tuple[Source, ...] = ()
+    reported_on: Said | None = None
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    refs: tuple[Reference, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct(Amend):
+    """It was never so: the entry says `now` instead."""
+
     now: Entry
     reason: str
-    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retract:
-    """It never happened: take entry `entry_id` of `stream` out, visibly."""
+class Retract(Amend):
+    """It never happened: the entry is taken out, visibly."""
 
-    stream: str
-    entry_id: str
     reason: str
-    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cite:
-    """The same is said elsewhere: add sources to entry `entry_id` of `stream`."""
-
-    stream: str
-    entry_id: str
-    sources: tuple[Source, ...]
+class Cite(Amend):
+    """The same is said elsewhere: the entry has more sources."""
 
 
 Command = Record | Correct | Retract | Cite

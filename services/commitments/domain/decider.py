@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypedDict
 
 from services.commitments.domain import coalitions, parties, pledges, targets
-from services.commitments.domain.commands import Cite, Command, Correct, Record, Retract, stream_of
+from services.commitments.domain.commands import Amend, Cite, Command, Correct, Record, Retract, stream_of
 from services.commitments.domain.history import History, Placed, World, subject_of
 from services.commitments.domain.refusals import (
     AlreadyRecorded,
@@ -40,6 +40,7 @@ from shared.events.pledges import (
     StageReached,
 )
 from shared.events.targets import TargetClosed, TargetRevised, TargetSet
+from shared.sources import Reference, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def correct(world: World, command: Correct) -> Decision:
     if isinstance(now, PledgeAnnounced):
         pledges.announce(history, now)
     _must_stand(world, history.with_entry(placed.event_id, now), placed)
-    corrected = EntryCorrected(**_place(history, placed, now), now=now, reason=command.reason, sources=command.sources)
+    corrected = EntryCorrected(**_place(history, placed, now, command), now=now, reason=command.reason)
     return Decision(entries=(corrected,), flags=_flags(world, now))
 
 
@@ -113,7 +114,7 @@ def retract(world: World, command: Retract) -> Decision:
             raise StillStands(_named(placed.entry), on_it)
     else:
         _must_stand(world, history.with_entry(placed.event_id, None), placed)
-    retracted = EntryRetracted(**_place(history, placed, placed.entry), reason=command.reason, sources=command.sources)
+    retracted = EntryRetracted(**_place(history, placed, placed.entry, command), reason=command.reason)
     return Decision(entries=(retracted,))
 
 
@@ -125,7 +126,8 @@ def cite(world: World, command: Cite) -> Decision:
     new = tuple(source for source in command.sources if source not in there)
     if not new:
         return Decision(entries=(), of=placed.event_id)
-    return Decision(entries=(SourcesAdded(**_place(history, placed, placed.entry), sources=new),))
+    added = SourcesAdded(**_place(history, placed, placed.entry, replace(command, sources=new)))
+    return Decision(entries=(added,))
 
 
 def rules(world: World, entry: Entry) -> Entry:
@@ -262,10 +264,15 @@ class _Place(TypedDict):
     entry_happened: Said | None
     about_coalitions: tuple[str, ...]
     about_parties: tuple[str, ...]
+    sources: tuple[Source, ...]
+    reported_on: Said | None
+    labels: dict[str, tuple[str, ...]]
+    refs: tuple[Reference, ...]
+    note: str | None
 
 
-def _place(history: History, placed: Placed, shown: Entry) -> _Place:
-    """What an amendment says of the entry it is about."""
+def _place(history: History, placed: Placed, shown: Entry, command: Amend) -> _Place:
+    """What an amendment says of the entry it is about, and what comes with it."""
     return {
         "thing": history.stream,
         "entry": placed.event_id,
@@ -274,6 +281,11 @@ def _place(history: History, placed: Placed, shown: Entry) -> _Place:
         "entry_happened": shown.happened,
         "about_coalitions": shown.coalitions,
         "about_parties": shown.parties,
+        "sources": command.sources,
+        "reported_on": command.reported_on,
+        "labels": command.labels,
+        "refs": command.refs,
+        "note": command.note,
     }
 
 

@@ -50,7 +50,7 @@ def asyncapi(ledger: str) -> dict[str, Any]:
         "info": {
             "title": f"Muster: the event stream of {ledger}",
             "version": "1",
-            "description": f"CloudEvents in binary mode, stream {stream_name(ledger)} of JetStream; sequence == position.",
+            "description": f"CloudEvents in binary mode in JetStream's {stream_name(ledger)}; sequence == position.",
         },
         "defaultContentType": JSON,
         "channels": {

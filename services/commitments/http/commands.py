@@ -175,8 +175,8 @@ NAMED: Final[Mapping[type[Entry], tuple[str, ...]]] = {
 class Lookup(Protocol):
     """What an amendment has to know of the log before it can be asked for."""
 
-    async def stream_of(self, event_id: str) -> str | None:
-        """Give the stream that an event is in."""
+    async def place_of(self, event_id: str) -> tuple[str, str] | None:
+        """Give the stream that an event is in, and its id as it is written there."""
         ...
 
     async def history(self, stream: str) -> History:
@@ -202,20 +202,20 @@ async def asked(route: Route, names: Names, body: object, log: Lookup) -> Asked:
     if route.entry is not None:
         spelt(names)
         return recorded(route.entry, names, checked(route.body, body))
-    event_id = names["event_id"].lower()
     if route is CORRECT:
-        return await corrected(event_id, body, log)
-    form = checked(route.body, body)
-    stream = await log.stream_of(event_id)
-    if stream is None:
+        return await corrected(names["event_id"], body, log)
+    fields = checked(route.body, body).fields()
+    stream, entry_id = await place(names["event_id"], log)
+    command = (Retract if route is RETRACT else Cite)(stream=stream, entry_id=entry_id, **fields)
+    return Asked(command=command, normal=msgspec.json.encode(to_json(fields)), pointer=str)
+
+
+async def place(event_id: str, log: Lookup) -> tuple[str, str]:
+    """Give the stream and the id of the entry that an amendment is about. Raises Unknown."""
+    found = await log.place_of(event_id)
+    if found is None:
         raise Unknown(f"entry-{event_id[:80]}")
-    fields = form.fields()
-    command = (
-        Retract(stream=stream, entry_id=event_id, **fields)
-        if route is RETRACT
-        else Cite(stream=stream, entry_id=event_id, **fields)
-    )
-    return Asked(command=command, normal=msgspec.json.encode(to_json(fields)), pointer=form.pointer)
+    return found
 
 
 def spelt(names: Names) -> None:
@@ -245,9 +245,7 @@ def recorded(entry: type[Entry], names: Names, body: Body) -> Asked:
 
 async def corrected(event_id: str, body: object, log: Lookup) -> Asked:
     """Ask to correct an entry. What the body leaves out of its citation and its own reason stays as it was recorded."""
-    stream = await log.stream_of(event_id)
-    if stream is None:
-        raise Unknown(f"entry-{event_id[:80]}")
+    stream, event_id = await place(event_id, log)
     history = await log.history(stream)
     placed = history.placed.get(event_id)
     if placed is None:

@@ -29,9 +29,11 @@ DIGITS: Final = 18
 async def events(request: Request, service: Service) -> Response:
     """Give the log from a position on: a page of it, or as NDJSON to its end."""
     wanted = asking(request)
-    if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(lines(service, wanted), media_type=NDJSON)
-    return await answered(service, wanted)
+    if NDJSON not in request.headers.get("accept", ""):
+        return await answered(service, wanted)
+    first = await page_of(service, wanted.after, wanted)  # before the head is sent: the log may be away
+    headers = {"Ledger-Position": str(first.head)}
+    return StreamingResponse(lines(service, wanted, first), headers=headers, media_type=NDJSON)
 
 
 async def answered(service: Service, wanted: Asking) -> Response:
@@ -51,16 +53,21 @@ def paged(name: str, page: Page) -> bytes:
     return b'{"events":[%b],"next_after":%d,"head":%d}' % (found, page.next_after, page.head)
 
 
-async def lines(service: Service, wanted: Asking) -> AsyncIterator[bytes]:
-    """Write events as lines, to the end of the log as it is when that is reached."""
-    after, left = wanted.after, wanted.limit
-    while left is None or left > 0:
-        page = await service.ledger.read(after, MOST_EVENTS if left is None else min(left, MOST_EVENTS), wanted.where)
+async def page_of(service: Service, after: int, wanted: Asking, sent: int = 0) -> Page:
+    """Give the next page of what is wanted, of which so many events were sent already."""
+    left = MOST_EVENTS if wanted.limit is None else min(wanted.limit - sent, MOST_EVENTS)
+    return await service.ledger.read(after, left, wanted.where)
+
+
+async def lines(service: Service, wanted: Asking, page: Page) -> AsyncIterator[bytes]:
+    """Write events as lines, from the first page to the end of the log as it is when that is reached."""
+    sent = 0
+    while True:
+        sent += len(page.rows)
         yield b"".join(structured(row, service.name) + b"\n" for row in page.rows)
-        after = page.next_after
-        left = None if left is None else left - len(page.rows)
-        if after >= page.head:
+        if page.next_after >= page.head or sent == wanted.limit:
             return
+        page = await page_of(service, page.next_after, wanted, sent)
 
 
 async def stream_events(request: Request, service: Service) -> Response:
@@ -106,7 +113,7 @@ async def live(service: Service, wanted: Asking) -> AsyncIterator[bytes]:
             page = await service.ledger.read(after, MOST_EVENTS, wanted.where)
         except Unavailable:
             return
-        written = [sent(row, service.name) for row in page.rows]
+        written = [event_sent(row, service.name) for row in page.rows]
         if page.next_after > (page.rows[-1].position if page.rows else after):
             written.append(b"id: %d\n\n" % page.next_after)
         after = page.next_after
@@ -119,6 +126,6 @@ async def live(service: Service, wanted: Asking) -> AsyncIterator[bytes]:
             pass  # nothing new; the response keeps the connection alive by itself
 
 
-def sent(row: Row, name: str) -> bytes:
+def event_sent(row: Row, name: str) -> bytes:
     """Write one server-sent event; the JSON of an event has no line breaks."""
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (row.position, row.type.encode(), structured(row, name))

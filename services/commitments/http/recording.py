@@ -41,10 +41,10 @@ class Streams:
 
     ledger: Ledger
 
-    async def stream_of(self, event_id: str) -> str | None:
-        """Give the stream that an event is in."""
+    async def place_of(self, event_id: str) -> tuple[str, str] | None:
+        """Give the stream that an event is in, and its id as it is written there."""
         row = await self.ledger.event(event_id)
-        return None if row is None else row.stream
+        return None if row is None else (row.stream, row.event_id)
 
     async def history(self, stream: str) -> History:
         """Give a stream as it stands."""
@@ -79,16 +79,15 @@ def taking(route: Route) -> Handler:
         body = await json_body(request)
         streams = Streams(service.ledger)
         names: Names = request.path_params
+        path: str = request.scope["path"]
         what = await asked(route, names, body, streams)
-        identity = identified(
-            route.method, request.url.path, what, key=key, traceparent=request.headers.get("traceparent")
-        )
+        identity = identified(route.method, path, what, key=key, traceparent=request.headers.get("traceparent"))
         if_match = await version_of(wanted, stream_of(what.command), streams)
         try:
             outcome = await service.ledger.handle(what.command, identity, if_match, entry=entry_of(what))
         except Refused as refusal:
             raise Problem(explained(refusal, what.pointer, request.headers.get("if-match"))) from None
-        return answered(outcome, route.method, request.url.path, keyed=key is not None)
+        return answered(outcome, route.method, path, keyed=key is not None)
 
     return take
 

@@ -96,6 +96,11 @@ class Batcher:
         """How many commands wait for a batch."""
         return len(self._queue)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether half of the queue is taken: who has many commands lets others go first."""
+        return len(self._queue) > QUEUE_COMMANDS // 2 or self._bytes > QUEUE_BYTES // 2
+
     def put(self, proposal: Proposal, size: int) -> asyncio.Future[Outcome]:
         """Queue a proposal of about `size` bytes. Raises Overloaded; the future's exceptions are the refusals.
 

@@ -28,7 +28,7 @@ SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 """A name, nothing is fetched from it."""
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-EM: Final = 0.54
+EM: Final = 0.525
 """The width of an average letter, as a part of the size of the type; a little more than most fonts need."""
 
 NARROW: Final = 560

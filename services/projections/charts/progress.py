@@ -116,7 +116,7 @@ def progress_chart(answer: Answer, look: Look, *, of: Mapping[str, str]) -> Spec
     _, above = header(look, title, subtitle)
     keys = _key_rows(lines, look.width - 2 * MARGIN) if look.narrow else []
     above += len(keys) * ROW + (6 if keys else 0)
-    rows = 1 + max((row if row >= 0 else -1 - row for row in direct or ()), default=0)
+    rows = 1 + max((row if row >= 0 else -1 - row for row in direct or ()), default=0 if deadlines else -1)
     frame = Frame(
         left=left,
         top=above + 14 + rows * ROW,
@@ -132,7 +132,7 @@ def progress_chart(answer: Answer, look: Look, *, of: Mapping[str, str]) -> Spec
         *_target(answer, asked, plot, look, of),
         *_marks(deadlines, direct, plot, look),
         *(layer for line in lines for layer in _drawn(line, plot, look, of=of, unit=target["amount"]["unit"])),
-        *([] if look.narrow else _labels(lines, plot, look)),
+        *([] if look.narrow else _labels(answer, lines, plot, look)),
         *(
             text(
                 said,
@@ -174,11 +174,15 @@ def headline(answer: Answer, of: Mapping[str, str]) -> str:
 def _subtitle(answer: Answer, of: Mapping[str, str]) -> str:
     target = answer["target"]
     row = next((row for row in answer["progress"] if row["counts"]), None)
-    said = [f"{of['scope']}. The target is {STATUSES[answer['status']]}."]
-    if row is not None and row["high"] is None:
-        said.append("The shade has no upper edge: nobody said the most it can be.")
+    status = STATUSES[answer["status"]]
+    if answer["status"] == "open" and target["due_by"] is None:
+        status = "open: no deadline was given"
+    said = [f"{of['scope']}. The target is {status}."]
     if row is not None and row["unknown"]:
-        said.append(f"{sentence(undisclosed(row['unknown']))} {'is' if row['unknown'] == 1 else 'are'} left out.")
+        counts, verb = undisclosed(row["unknown"]), "is" if row["unknown"] == 1 else "are"
+        said.append(f"{sentence(counts)} {verb} left out: while a shade has no upper edge, it may have been any number.")
+    elif row is not None and row["high"] is None:
+        said.append("The shade has no upper edge: nobody said the most it can be.")
     if target["amount"]["unit"] != PIECE:
         said.append(f"{sentence(target['counts'])}: {STAGES[target['counts']]}.")
     said.append(f"As of {day(answer['on'])}, position {answer['position']}.")
@@ -195,6 +199,7 @@ class Line:
     stage: str
     counts: bool
     points: Sequence[tuple[int, float, float | None]]
+    said: Sequence[str]
     row: Answer
 
 
@@ -208,15 +213,21 @@ def _lines(answer: Answer) -> list[Line]:
             stage=stage,
             counts=stage == counts,
             points=[
-                (moment(point["on"]), float(point["low"]), None if point["high"] is None else float(point["high"]))
+                (moment(point["on"]), float(point["low"]), _most(point))
                 for point in points
             ],
+            said=[_said(point) for point in points],
             row=_last(points, rows.get(stage)),
         )
         for stage, points in series.items()
     ]
     drawn = [line for line in found if line.counts or any(low or high != 0 for _, low, high in line.points)]
     return sorted(drawn, key=lambda line: line.counts)  # the one that counts is drawn last: above the others
+
+
+def _most(point: Answer) -> float | None:
+    """Give the most it can be; None: nobody knows, since it was left open, or since a part was not disclosed."""
+    return None if point["high"] is None or point["unknown"] else float(point["high"])
 
 
 def _last(points: Sequence[Answer], row: Answer | None) -> Answer:
@@ -287,9 +298,9 @@ def _drawn(line: Line, plot: Plot, look: Look, *, of: Mapping[str, str], unit: s
             "x": at,
             "low": low,
             "Day": _day(at),
-            sentence(line.stage): f"{interval({'low': str(low), 'high': None if high is None else str(high)})} {thing}",
+            sentence(line.stage): f"{said} {thing}",
         }
-        for at, low, high in line.points
+        for (at, low, _), said in zip(line.points, line.said, strict=True)
     ]
     layers.append(
         {
@@ -322,17 +333,21 @@ def _drawn(line: Line, plot: Plot, look: Look, *, of: Mapping[str, str], unit: s
 
 
 def _label_of(line: Line) -> str:
-    more = f" + {line.row['unknown']} undisclosed" if line.row.get("unknown") else ""
-    return f"{sentence(line.stage)}: {interval(line.row)}{more}"
+    return f"{sentence(line.stage)}: {_said(line.row)}"
 
 
-def _labels(lines: Sequence[Line], plot: Plot, look: Look) -> list[Spec]:
+def _said(row: Answer) -> str:
+    return f"{interval(row)} + {row['unknown']} undisclosed" if row["unknown"] else interval(row)
+
+
+def _labels(answer: Answer, lines: Sequence[Line], plot: Plot, look: Look) -> list[Spec]:
     """Write what each line is beside its end, pushed apart where they would meet."""
     ends = sorted(
         ((plot.y(line.points[-1][1]), plot.x(line.points[-1][0]), line) for line in lines if line.points),
         key=lambda end: -end[0],
     )
     layers: list[Spec] = []
+    reviewed = None if answer["complete_to"] is None else plot.x(moment(answer["complete_to"]))
     limit = plot.height - 6  # above the axis
     for y, x, line in ends:
         place = min(y + 4, limit)
@@ -344,7 +359,8 @@ def _labels(lines: Sequence[Line], plot: Plot, look: Look) -> list[Spec]:
         drop = 0 if beside else 9
         weight: Literal["bold", "normal"] = "bold" if line.counts else "normal"
         label = text(said, at, place - drop, look.of_stage(line.stage), LABEL, weight, align)
-        layers += haloed(label, look.colours.ground)
+        ground = look.colours.ground if reviewed is None or at < reviewed else look.colours.beyond
+        layers += haloed(label, ground)
     return layers
 
 

@@ -104,14 +104,14 @@ class Renderer:
         if self._idle is not None:
             self._idle.cancel()
         try:
-            for attempt in (1, 2):
-                try:
-                    outcome, answer = await self._exchange(what, body)
-                    break
-                except (OSError, EOFError):  # it died, before or while it drew: once more in a new one
-                    self._end()
-                    if attempt == 2:  # noqa: PLR2004  # the second and last
-                        raise Busy("the process that draws charts died twice") from None
+            try:
+                outcome, answer = await self._exchange(what, body)
+            except (OSError, EOFError):  # it died, since the last time or just now: once more, in a new one
+                self._end()
+                outcome, answer = await self._exchange(what, body)
+        except (OSError, EOFError):
+            self._end()
+            raise Busy("the process that draws charts died twice") from None
         except BaseException:
             self._end()  # an answer may be half read: the next one must not get the rest
             raise

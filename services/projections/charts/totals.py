@@ -1,4 +1,4 @@
-"""What was promised and what came, stage by stage: bars of what is certain, lighter to what it may be, or without end."""
+"""What was promised and what came, stage by stage: bars solid to what is certain, lighter to what it may be."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from services.projections.charts.look import (
     interval,
     sentence,
     text,
+    things,
     undisclosed,
     width_of,
     wrapped,
@@ -50,10 +51,11 @@ class Bar:
 def totals_chart(answer: Answer, look: Look, *, of: Mapping[str, str]) -> Spec:
     """Define the chart of a totals route: a block of bars for each unit, never two units on one scale.
 
-    Rows of the route are disjoint, so those that differ only in capability are added. `of` names the `scope`.
+    Rows of the route are disjoint, so those that differ only in capability are added. `of` names the `scope`, and what
+    `pieces` are, where all are the same.
     """
     bars, colours = bars_of(answer["totals"]), look.colours
-    title, subtitle = headline(bars, of["scope"]), _subtitle(answer, bars)
+    title, subtitle = headline(bars, of), _subtitle(answer, bars)
     source = cited(answer)
     notes = (
         ["Stages are seen side by side and never add up: the same drone is pledged, then delivered."] if bars else []
@@ -77,7 +79,7 @@ def totals_chart(answer: Answer, look: Look, *, of: Mapping[str, str]) -> Spec:
     for unit in units:
         of_unit = [bar for bar in bars if bar.unit == unit]
         y += UNIT
-        layers.append(text(sentence(names.unit(unit)), 0, y - 10, colours.ink, LABEL, "bold"))
+        layers.append(text(sentence(_unit(unit, of)), 0, y - 10, colours.ink, LABEL, "bold"))
         for bar in of_unit:
             layers += _drawn(bar, of_unit, look, y=y, left=names_width, width=width)
             y += row_height
@@ -111,7 +113,7 @@ def bars_of(rows: Iterable[Answer]) -> list[Bar]:
 
 def _place(item: tuple[tuple[str, str, str | None], Answer]) -> tuple[bool, str, int, str]:
     (unit, stage, finance_type), _ = item
-    return unit != PIECE, unit, STAGES.index(stage), finance_type or ""  # type: ignore[arg-type]  # as the answer says it
+    return unit != PIECE, unit, STAGES.index(stage), finance_type or ""
 
 
 def _added(one: Answer, other: Answer) -> Answer:
@@ -124,13 +126,19 @@ def _added(one: Answer, other: Answer) -> Answer:
     }
 
 
-def headline(bars: Sequence[Bar], scope: str) -> str:
+def headline(bars: Sequence[Bar], of: Mapping[str, str]) -> str:
     """Say what is seen: the first promise and the last arrival of the first unit."""
     if not bars:
-        return f"{scope}: nothing is recorded yet"
+        return f"{of['scope']}: nothing is recorded yet"
     of_unit = [bar for bar in bars if bar.unit == bars[0].unit]
-    said = [f"{interval(bar.row)} {bar.stage}" for bar in ([of_unit[0], of_unit[-1]] if len(of_unit) > 1 else of_unit)]
-    return f"{scope}: {', '.join(said)} ({names.unit(bars[0].unit)})"
+    first = of_unit[0]
+    said = f"{of['scope']}: {interval(first.row)} {_unit(first.unit, of)} {first.stage}"
+    return said if len(of_unit) == 1 else f"{said}, {interval(of_unit[-1].row)} {of_unit[-1].stage}"
+
+
+def _unit(unit: str, of: Mapping[str, str]) -> str:
+    """Name what is counted; pieces by what they are, where all are the same."""
+    return things(unit, of.get("pieces") or names.unit(PIECE))
 
 
 def described(title: str, bars: Sequence[Bar]) -> str:

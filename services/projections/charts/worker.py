@@ -27,7 +27,7 @@ def drawn(what: str, body: bytes) -> bytes:
         case "png":
             return vl_convert.vegalite_to_png(json.loads(body), vl_version=VEGA_LITE, scale=SCALE, allowed_base_urls=[])
         case "bundle":
-            return vl_convert.javascript_bundle(vl_version=VEGA_LITE).encode()
+            return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE).encode()
         case _:
             raise ValueError(f"nobody can draw {what}")
 

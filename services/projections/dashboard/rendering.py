@@ -15,6 +15,7 @@ from services.projections import names
 
 FOLDER: Final = Path(__file__).parent
 STYLE: Final = FOLDER / "muster.css"
+SCRIPT: Final = FOLDER / "live.js"
 
 STATUSES: Final = {
     "met": "met",

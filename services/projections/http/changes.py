@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -70,7 +70,7 @@ class Changes:
         self._watching: asyncio.Task[None] | None = None
         self.listeners = 0
 
-    async def listen(self) -> AsyncIterator[tuple[Moved, list[str]]]:
+    async def listen(self) -> AsyncGenerator[tuple[Moved, list[str]]]:
         """Give where the read models are, at once and whenever that changed, with the names of those that moved."""
         self.listeners += 1
         if self._watching is None or self._watching.done():

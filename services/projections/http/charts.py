@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -36,7 +37,7 @@ from shared.days import last_day
 from shared.events import stored_name
 from shared.events.parties import CapabilityNamed
 from shared.events.targets import TargetEntry, TargetRevised, TargetSet
-from shared.measures import contains
+from shared.measures import PIECE, contains
 from shared.sources import Source
 from shared.timeline import live
 
@@ -49,6 +50,9 @@ ALONE: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 PINNED: Final = "public, max-age=3600"
 """How long a chart of a named day and position may be kept without asking: its facts never change, its looks may."""
+
+BUNDLE_WITHIN_S: Final = 60.0
+"""How long making the script may take: it is parsed and printed anew, a second or several."""
 
 BADGE: Final = "public, max-age=60"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -70,7 +74,7 @@ class ChartQuery(AsOfQuery):
 
 def images(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """Document what a chart may be answered as."""
-    found = {MEDIA_TYPES[kind]: {} for kind in kinds}
+    found: dict[str, Any] = {MEDIA_TYPES[kind]: {} for kind in kinds}
     return {200: {"content": found, "description": "The chart"}, **responses(404)}
 
 
@@ -107,7 +111,12 @@ async def totals_chart_of(
         whole = totals.TotalsQuery.model_construct(rollup=False, by=None)
         path = f"/v1/coalitions/{coalition}/totals"
         answer = await totals.totals(conn, asof, asked, whole, path=path, complete_to=found.complete_to(asof.on))
-        return answer | {"of": {"scope": found.name(asof.on)}}
+        of = {"scope": found.name(asof.on)}
+        whole_capability = found.opening.capability
+        pieces = [row["capability"] for row in answer["totals"] if row["unit"] == PIECE]
+        if whole_capability is not None and all(contains(whole_capability, one) for one in pieces):
+            of["pieces"] = await capability_name(conn, asof, whole_capability)
+        return answer | {"of": of}
 
     def define(answer: Mapping[str, Any], look: Look) -> Spec:
         return totals_chart(answer, look, of=answer["of"])
@@ -140,7 +149,7 @@ async def charts_script(request: Request) -> Response:
     if matches(request.headers.get("If-None-Match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     bundle: Bundle = request.app.state.bundle
-    packed = await bundle.packed(renderer(request))
+    packed = await bundle.packed()
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         return Response(packed, headers=headers | {"Content-Encoding": "gzip"}, media_type="text/javascript")
     return Response(gzip.decompress(packed), headers=headers, media_type="text/javascript")
@@ -151,19 +160,25 @@ class Bundle:
 
     def __init__(self) -> None:
         self._packed: bytes | None = None
+        self._making = asyncio.Lock()
 
     @staticmethod
     def version() -> str:
         """Name it: another version of its maker makes another script."""
         return f"charts-{version('vl-convert-python')}"
 
-    async def packed(self, drawing: Renderer) -> bytes:
-        """Give it gzipped. Raises Problem `busy`."""
-        if self._packed is None:
-            try:
-                self._packed = gzip.compress(await drawing.ask("bundle"), 9, mtime=0)
-            except Busy as busy:
-                raise Problem("busy", str(busy)) from busy
+    async def packed(self) -> bytes:
+        """Give it gzipped, made in a process that ends then: charts need not wait for it. Raises Problem `busy`."""
+        async with self._making:
+            if self._packed is None:
+                maker = Renderer(within_s=BUNDLE_WITHIN_S)
+                try:
+                    script = await maker.ask("bundle")
+                except Busy as busy:
+                    raise Problem("busy", str(busy)) from busy
+                finally:
+                    await maker.close()
+                self._packed = await asyncio.to_thread(gzip.compress, script, 9, mtime=0)
         return self._packed
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.dashboard.rendering import STYLE, render
+from services.projections.dashboard.rendering import SCRIPT, STYLE, render
 from services.projections.http import coalitions, pledges, statements, targets, timeline
 from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
 from services.projections.http.counted import Asked, Counted, merged, own_rows
@@ -137,6 +137,12 @@ async def event_page(
     return await answer(request, query, "event.html", make)
 
 
+@router.get("/live.js")
+async def script() -> Response:
+    """Give the one script of our own."""
+    return FileResponse(SCRIPT, media_type="text/javascript", headers={"Cache-Control": "public, max-age=300"})
+
+
 @router.get("/muster.css")
 async def style() -> Response:
     """Give the one style sheet."""
@@ -147,7 +153,8 @@ async def answer(request: Request, query: AsOfQuery, template: str, make: Make) 
     """Answer with a page; it says as of when it is, and how far behind."""
     response = await reader(request).answer(request, query, READS, make, rendered(request, template))
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
     )
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,0 +1,179 @@
+// Keeps a page as it is in the ledger now, without loading it again, and lets charts answer to the pointer.
+// Everything on a page is there without this script; a page of the past (data-pinned) is left alone.
+"use strict";
+
+(() => {
+  const asof = document.querySelector("[data-position]");
+  if (!asof) return;
+
+  // ------------------------------------------------------------------------------------------- new numbers
+
+  // Makes `old` like `fresh`, changing no node that is the same: focus, selection and open details stay.
+  function become(old, fresh) {
+    if (old.isEqualNode(fresh)) return;
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      old.replaceWith(fresh.cloneNode(true));
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.nodeValue = fresh.nodeValue;
+      const seen = old.parentElement && old.parentElement.closest("a, td, .status");
+      if (seen) {
+        seen.classList.remove("moved");
+        void seen.offsetWidth; // so that the animation starts again
+        seen.classList.add("moved");
+      }
+      return;
+    }
+    if (old.classList.contains("live")) return;
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open" && name !== "hidden") old.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    const olds = [...old.childNodes].filter((node) => !node.classList || !node.classList.contains("live"));
+    const news = [...fresh.childNodes];
+    news.forEach((node, place) => {
+      if (place < olds.length) become(olds[place], node);
+      else old.append(node.cloneNode(true));
+    });
+    olds.slice(news.length).forEach((node) => node.remove());
+  }
+
+  let shown = Number(asof.dataset.position);
+  let wanted = shown;
+  let fetching = false;
+
+  async function refresh() {
+    if (fetching) return;
+    fetching = true;
+    try {
+      while (shown < wanted) {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache" });
+        if (!answer.ok) throw new Error(String(answer.status));
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const position = Number(fresh.querySelector("[data-position]").dataset.position);
+        if (position <= shown) break; // not there yet: the next event will tell
+        await Promise.all([...fresh.querySelectorAll("figure.chart img")].map(preload));
+        for (const part of document.querySelectorAll("[data-live]")) {
+          const its = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+          if (its) become(part, its);
+        }
+        shown = position;
+        redraw();
+        document.dispatchEvent(new CustomEvent("muster:shown", { detail: { position } }));
+      }
+    } catch {
+      say("could not be brought up to date", true);
+    } finally {
+      fetching = false;
+    }
+  }
+
+  // Loads an image before it is shown, so that the old one stays until then.
+  function preload(image) {
+    const source = [...image.parentElement.querySelectorAll("source")].find((one) => matchMedia(one.media).matches);
+    const loading = new Image();
+    loading.src = source ? source.getAttribute("srcset") : image.getAttribute("src");
+    return Promise.race([loading.decode().catch(() => {}), new Promise((done) => setTimeout(done, 3000))]);
+  }
+
+  // ---------------------------------------------------------------------------------------- the connection
+
+  const connection = document.getElementById("connection");
+
+  function say(words, away = false) {
+    connection.hidden = false;
+    connection.textContent = words;
+    connection.classList.toggle("away", away);
+  }
+
+  if (!asof.hasAttribute("data-pinned") && "EventSource" in window) {
+    let source = null;
+    const listen = () => {
+      source = new EventSource("/v1/changes");
+      source.addEventListener("moved", (event) => {
+        const { position, lag_s } = JSON.parse(event.data);
+        say(lag_s > 0 ? `live, ${lag_s} s behind` : "live");
+        wanted = position < shown ? shown : position;
+        refresh();
+      });
+      source.addEventListener("error", () => say("not connected, trying again", true));
+    };
+    listen();
+    // A page in the back/forward cache may not hold a connection.
+    addEventListener("pagehide", () => source.close());
+    addEventListener("pageshow", (event) => event.persisted && listen());
+  }
+
+  // ------------------------------------------------------------------------------------------- live charts
+
+  let library = null;
+
+  function load() {
+    library ??= new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = "/charts.js";
+      script.onload = done;
+      script.onerror = failed;
+      document.head.append(script);
+    });
+    return library;
+  }
+
+  const theme = matchMedia("(prefers-color-scheme: dark)");
+  const drawn = new Map(); // figure -> Vega's view, or null while the first is being made
+
+  async function draw(figure) {
+    const picture = figure.querySelector("picture");
+    const width = Math.max(280, Math.min(1600, Math.round(figure.clientWidth)));
+    const address = `${figure.dataset.chart}&width=${width}&theme=${theme.matches ? "dark" : "light"}`;
+    const [answer] = await Promise.all([fetch(address), load()]);
+    if (!answer.ok) throw new Error(String(answer.status));
+    const box = document.createElement("div");
+    box.className = "live";
+    const embedded = await window.vegaEmbed(box, await answer.json(), {
+      actions: false,
+      ast: true, // with the interpreter: the page's policy lets nobody evaluate text
+      defaultStyle: false,
+      renderer: "svg",
+      tooltip: { disableDefaultStyle: true },
+    });
+    const before = drawn.get(figure);
+    if (before) before.finalize();
+    drawn.set(figure, embedded);
+    figure.querySelectorAll(":scope > .live").forEach((old) => old.remove());
+    figure.insertBefore(box, picture.nextSibling);
+    picture.hidden = true;
+  }
+
+  async function explore(figure) {
+    if (drawn.has(figure)) return;
+    drawn.set(figure, null);
+    try {
+      await draw(figure);
+    } catch {
+      drawn.delete(figure); // the picture is still there
+    }
+  }
+
+  function redraw() {
+    for (const figure of drawn.keys()) {
+      if (!figure.isConnected) drawn.delete(figure);
+      else draw(figure).catch(() => {});
+    }
+  }
+
+  for (const kind of ["pointerover", "focusin"]) {
+    document.addEventListener(kind, (event) => {
+      const figure = event.target.closest && event.target.closest("figure[data-chart]");
+      if (figure) explore(figure);
+    });
+  }
+  theme.addEventListener("change", redraw);
+  addEventListener("resize", () => {
+    clearTimeout(redraw.later);
+    redraw.later = setTimeout(redraw, 200);
+  });
+})();

@@ -1,0 +1,105 @@
+"""The write side without its process: the API over a log, and the things that a test has to say to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from services.commitments.handling import Ledger, MemoryLog, PostgresLog
+from services.commitments.http.app import create_app
+from services.commitments.http.endpoint import Service
+from services.commitments.settings import Settings
+
+NAME = "t_ledger"
+SOURCES = [{"url": "https://example.org/news", "published_on": "2024-02-15"}]
+PROBLEM = "application/problem+json"
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSide:
+    """A ledger, and a client of the API over it."""
+
+    client: httpx2.AsyncClient
+    ledger: Ledger
+
+    async def put(self, path: str, body: Mapping[str, Any], status: int = 201, **headers: str) -> httpx2.Response:
+        return await self.send("PUT", path, body, status, **headers)
+
+    async def post(self, path: str, body: Mapping[str, Any], status: int = 201, **headers: str) -> httpx2.Response:
+        return await self.send("POST", path, body, status, **headers)
+
+    async def send(
+        self, method: str, path: str, body: Mapping[str, Any], status: int, **headers: str
+    ) -> httpx2.Response:
+        """Send a command; headers are written with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await self.client.request(method, path, json=body, headers=named)
+        assert answer.status_code == status, (method, path, answer.status_code, answer.text)
+        return answer
+
+    async def get(self, path: str, status: int = 200, **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await self.client.get(path, headers=named)
+        assert answer.status_code == status, (path, answer.status_code, answer.text)
+        return answer
+
+    async def head(self) -> int:
+        return await self.ledger.head()
+
+
+@asynccontextmanager
+async def write_side(log: MemoryLog | PostgresLog) -> AsyncIterator[WriteSide]:
+    """The API over a log, while the block runs; a failure inside of it is answered, not raised here."""
+    app = create_app(Settings.model_validate({"database_url": "postgresql://nowhere", "ledger": NAME}))
+    ledger = Ledger(log)
+    app.state.service = Service(ledger, NAME)
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    try:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://ledger") as client:
+            yield WriteSide(client, ledger)
+    finally:
+        await ledger.close()
+        await log.close()
+
+
+def problem(answer: httpx2.Response) -> Json:
+    """The problem document of an answer, after a look at its form."""
+    assert answer.headers["content-type"] == PROBLEM, answer.text
+    told = answer.json()
+    assert {"type", "title", "status", "detail", "code"} <= set(told)
+    assert told["status"] == answer.status_code
+    assert told["type"] == f"/problems/{told['code']}"
+    return told
+
+
+def lines(*commands: tuple[str, Mapping[str, Any]]) -> bytes:
+    """Commands as an import takes them."""
+    return b"".join(json.dumps({"do": do, "body": body}).encode() + b"\n" for do, body in commands)
+
+
+def a_coalition(**other: Any) -> dict[str, Any]:
+    return {"name": "Drones", "formed_on": "2024-02-14", "sources": SOURCES} | other
+
+
+def a_pledge(**other: Any) -> dict[str, Any]:
+    amount = {"unit": "piece", "exactly": "500"}
+    facts = {"donors": [{"party": "GBR"}], "capability": "drone", "amount": amount, "announced_on": "2024-02-15"}
+    return facts | {"sources": SOURCES} | other
+
+
+def a_delivery(**other: Any) -> dict[str, Any]:
+    amount = {"unit": "piece", "exactly": "100"}
+    return {"amount": amount, "delivered_on": "2024-06-01", "reported_by": "GBR", "sources": SOURCES} | other
+
+
+def a_target(**other: Any) -> dict[str, Any]:
+    amount = {"unit": "piece", "exactly": "1000000"}
+    terms = {"coalition": "drones", "capability": "drone", "amount": amount, "counts": "delivered"}
+    return terms | {"set_on": "2024-02-15", "sources": SOURCES} | other
