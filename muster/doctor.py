@@ -19,6 +19,13 @@ from shared.subjects import stream_name
 ANSWER_S: Final = 5.0
 SERVICES: Final = ("commitments", "relay", "worker", "projections")
 
+BEGIN_ANEW: Final = """
+    UPDATE checkpoints SET epoch = '', position = 0, event_id = NULL, recorded_at = NULL, head = 0, behind_since = NULL,
+        status = 'running', reason = NULL, updated_at = now()
+    WHERE name = $1 AND version = $2
+"""
+"""What its worker finds at position 0 without tables, it makes anew."""
+
 Repair = Literal["stream", "read_models"]
 
 
@@ -125,7 +132,7 @@ async def repair(running: Running, findings: list[Finding]) -> list[str]:
     if anew:
         async with _database(running.read_models_url) as database, database.transaction():
             for name, version in anew:
-                await database.execute("DELETE FROM checkpoints WHERE name = $1 AND version = $2", name, version)
+                await database.execute(BEGIN_ANEW, name, version)
                 await database.execute(f'DROP SCHEMA IF EXISTS "{name}_v{version}" CASCADE')
         done.append(f"the worker builds anew: {', '.join(name for name, _ in anew)}")
     return done

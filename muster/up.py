@@ -6,7 +6,6 @@ PostgreSQL and NATS -> databases, roles, migrations -> relay, both APIs, worker 
 import asyncio
 import contextlib
 import fcntl
-import inspect
 import json
 import os
 import signal
@@ -15,8 +14,6 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -38,6 +35,7 @@ from muster.embedded import (
     port_like,
     postgres_in,
 )
+from muster.example import load
 from muster.provision import PROJECT, Names, Passwords, Urls, provision
 from muster.running import RUNNING, Running
 
@@ -391,22 +389,25 @@ class Runner:
     async def _load_example(self, commitments: str) -> None:
         """Tell the ledger the worked example, once in its life; a failure is said, the next start tries again."""
         wanted = self.options.example and self.state.example[self.options.ledger] == "wanted"
-        if not wanted or find_spec("muster.example") is None:
+        if not wanted:
             return
         self.voice.doing("loading the worked example")
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout may be promised to a script
-                load = import_module("muster.example").load
-                if inspect.iscoroutinefunction(load):
-                    await load(commitments)
-                else:
-                    await asyncio.to_thread(load, commitments)
+                loaded = await asyncio.to_thread(load, commitments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ledger runs, and its user is told
             self.voice.say(f"the worked example was not loaded: {type(error).__name__}: {error}")
             return
+        if loaded.refused:
+            self.voice.say(
+                f"the worked example: {len(loaded.refused)} lines were refused, the first: {loaded.refused[0]}"
+            )
+            return
         self.state.example[self.options.ledger] = "loaded"
         self.state.write()
-        self.voice.say("the worked example is loaded")
+        self.voice.say(
+            f"the worked example is loaded: {loaded.recorded} facts recorded, {loaded.already} there already"
+        )
 
     def _say_ready(self, where: dict[str, str]) -> None:
         if self.options.json:

@@ -183,6 +183,8 @@ class Projector:
         async with self._engine.begin() as conn:
             self.checkpoints = await checkpoints.load(conn, self._models.keys() - self.left_out.keys())
             self._skips = await checkpoints.skips(conn)
+        if any(found.position == 0 for found in self.checkpoints.values()):
+            await self.prepare()  # it may have been dropped, to be built anew
         self._loaded = _now_s()
 
     def _doubt(self) -> None:

@@ -48,7 +48,7 @@ class ReadSide:
                 await model.apply(conn, new)
         self.events += new
 
-    async def get(self, address: str, *, expect: int = 200, **parameters: Any) -> Any:
+    async def get(self, address: str, expect: int = 200, **parameters: Any) -> Any:
         """Ask, see the status, and give the JSON of the answer."""
         answer = await self.client.get(address, params=parameters or None)
         assert answer.status_code == expect, answer.text

@@ -245,21 +245,15 @@ async def test_a_name_that_a_correction_brought_in_holds_too(ledger: Ledger) -> 
         )
 
 
-async def test_in_one_batch_a_retraction_and_what_would_name_the_retracted_thing_do_not_both_happen(
-    ledger: Ledger,
-) -> None:
+@pytest.mark.parametrize("retraction_comes", ["first", "second"])
+async def test_a_thing_is_not_retracted_and_named_at_once(ledger: Ledger, retraction_comes: str) -> None:
     coalition = await told(ledger, a_coalition())
     retract = Retract(stream="coalition-drones", entry_id=coalition.events[0].event_id, reason="never met")
-    for first, second in (
-        (retract, a_pledge("a", coalition="drones")),
-        (a_pledge("b", coalition="drones"), retract),
-    ):
-        outcomes = await told_at_once(ledger, first, second)
-        assert len(recorded(outcomes)) == 1, outcomes
-        if first is retract:
-            break
-    rows = await the_log(ledger)
-    assert len(rows) == 2
+    pledge = Record(entry=a_pledge(coalition="drones"))
+    first, second = (retract, pledge) if retraction_comes == "first" else (pledge, retract)
+    outcomes = await told_at_once(ledger, first, second)
+    assert isinstance(outcomes[0], Outcome)
+    assert isinstance(outcomes[1], UnknownName if second is pledge else StillStands)
 
 
 async def test_many_who_name_a_thing_are_looked_through(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

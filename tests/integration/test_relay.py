@@ -442,7 +442,8 @@ class Writers:
         ledger = self.ledgers[writer % len(self.ledgers)]
         for number in range(self.each):
             name = f"w{writer}-{number}"
-            entry: Entry = a_delivery(name, of="hot") if number % 3 else a_pledge(name, coalition="drones")
+            hot = f"hot-{number // 60}"  # all of them write to it at the same time, and then to the next one
+            entry: Entry = a_delivery(name, of=hot) if number % 3 else a_pledge(name, coalition="drones")
             outcome = await ledger.handle(Record(entry=entry), Identity(name, name, f"writer {writer}"))
             self.outcomes.append(outcome.position)
 
@@ -452,12 +453,14 @@ async def test_many_writers_leave_no_hole_and_every_sequence_is_its_position(
 ) -> None:
     logs = [PostgresLog(commitments_url) for _ in range(3)]
     writers = Writers([Ledger(log) for log in logs], each=EVENTS // 12)
-    await told(place.ledger, a_coalition(), a_pledge("hot", coalition="drones"))
+    hot = [a_pledge(f"hot-{number}", coalition="drones") for number in range(writers.each // 60 + 1)]
+    await told(place.ledger, a_coalition(), *hot)
+    before = 1 + len(hot)
     async with place.relay() as relay, place.relay():
         await asyncio.gather(*(writers.write(writer) for writer in range(12)))
-        total = 2 + EVENTS // 12 * 12
+        total = before + 12 * writers.each
         await until(lambda: relay.position == total, within_s=60)
-    assert sorted(writers.outcomes) == list(range(3, total + 1))
+    assert sorted(writers.outcomes) == list(range(before + 1, total + 1))
     assert [row.position for row in await place.rows()] == list(range(1, total + 1))
     await place.must_be_equal()
     for ledger, log in zip(writers.ledgers, logs, strict=True):

@@ -1,31 +1,17 @@
-"""The event stream described: a JSON Schema per type of event, and an AsyncAPI 3.0 document, made from the classes."""
+"""The event stream described: an AsyncAPI 3.0 document, made from the classes of the events."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
-import msgspec
-
-from shared.cloudevent import JSON, schema
+from shared.cloudevent import JSON
 from shared.events import EVENT_TYPES, Entry
 from shared.subjects import everything, stream_name
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ATTRIBUTES: Final = (
     "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "position",
     "streamversion", "happenedon", "reportedon", "recordedby",
 )  # fmt: skip
-
-
-@cache
-def schema_of(name: str) -> dict[str, Any]:
-    """Give the JSON Schema of an event's data."""
-    event = EVENT_TYPES[name]
-    (reference,), parts = msgspec.json.schema_components([event], ref_template="#/$defs/{name}")
-    described = parts.pop(event.__name__, None) or reference
-    title = (event.__doc__ or "").strip().splitlines()[0]
-    return {"$schema": DIALECT, "$id": schema(name), "description": title, **described, "$defs": parts}
 
 
 def asyncapi(ledger: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import Any, Final
 
@@ -10,10 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from services.commitments.http.asyncapi import asyncapi, schema_of
+from services.commitments.http.asyncapi import asyncapi
 from services.commitments.http.endpoint import Handler, Service
 from services.commitments.http.openapi import document
 from services.commitments.http.problems import pages, problem
+from services.commitments.http.schemas import schema_of
 from shared.events import EVENT_TYPES
 
 PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -33,7 +35,8 @@ async def readyz(_: Request, service: Service) -> Response:
     why = await service.ledger.not_ready()
     if why is None:
         return JSONResponse({"status": "ready", "problems": []})
-    return JSONResponse({"status": "not ready", "problems": [why]}, status_code=503, headers={"Retry-After": "1"})
+    told = problem("unavailable", f"not ready: {why}", headers={"Retry-After": "1"}).told
+    return replace(told, facts={"problems": [why]}).response()
 
 
 async def metrics(_: Request, __: Service) -> Response:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from services.commitments.domain import refusals
 from services.commitments.domain.refusals import Refused
+from services.commitments.handling import Unpublishable
 from services.commitments.http.forms import SPELLINGS
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -34,6 +35,7 @@ REFUSALS: Final[Mapping[type[Refused], int]] = {
     refusals.UpsideDown: 422,
     refusals.RelatesToItself: 422,
     refusals.ProducedByAParty: 422,
+    Unpublishable: 422,
 }
 """Every other refusal is a rule of the ledger that stands against what was asked: 409."""
 
@@ -214,9 +216,6 @@ def pages() -> dict[str, tuple[int, str]]:
 
 
 def every_refusal() -> list[type[Refused]]:
-    """Give the refusals that the domain knows."""
-    return [
-        found
-        for found in vars(refusals).values()
-        if isinstance(found, type) and issubclass(found, Refused) and found is not Refused
-    ]
+    """Give every refusal of the domain, and that of the log."""
+    found = [*vars(refusals).values(), Unpublishable]
+    return [kind for kind in found if isinstance(kind, type) and issubclass(kind, Refused) and kind is not Refused]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+import pycountry
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +20,8 @@ from services.commitments.http.recording import history_of
 from shared.amounts import Amount
 from shared.codec import to_json
 from shared.events import Entry
+from shared.events.coalitions import CoalitionFormed, MemberJoined
+from shared.events.parties import PartyRegistered
 
 PAGE: Final = 1_000
 
@@ -46,10 +50,12 @@ def showing(family: str, part: str | None = None) -> Handler:
 
 def shown(history: History, subject: Subject) -> dict[str, Any]:
     """Give a thing as it is answered. Raises Unknown for one that was never recorded."""
-    opening = history.opening(subject) or (_founding(history, subject) if subject else None)
-    if opening is None or (subject is not None and history.opening() is None):
+    opening = history.opening(subject) or (_founding(history, subject) if subject else None) or _state(history)
+    if opening is None:
         raise Unknown(history.stream if subject is None else "-".join(subject))
     about = history.placed.values() if subject is None else [history.placed[i] for i in history.about.get(subject, ())]
+    if opening.event_id in history.placed and opening.event_id not in (placed.event_id for placed in about):
+        about = [opening, *about]
     return {
         "stream": history.stream,
         "version": history.version,
@@ -64,9 +70,34 @@ def shown(history: History, subject: Subject) -> dict[str, Any]:
 
 
 def _founding(coalition: History, subject: tuple[str, str]) -> Placed | None:
-    """Give the entry that formed the coalition, for a member who was there from the beginning."""
-    opening = coalition.opening()
-    return opening if opening is not None and subject[0] == "member" and subject[1] in opening.entry.parties else None
+    """Give the entry that formed the coalition as it speaks of a member who was there from the beginning."""
+    formed = coalition.opening()
+    if formed is None or not isinstance(formed.entry, CoalitionFormed):
+        return None
+    said = formed.entry
+    for member in said.members:
+        if subject == ("member", member.party):
+            joined = MemberJoined(
+                coalition=said.coalition,
+                party=member.party,
+                role=member.role,
+                instrument=member.instrument,
+                on=member.on or said.formed_on,
+                sources=said.sources,
+                reported_on=said.reported_on,
+            )
+            return replace(formed, entry=joined)
+    return None
+
+
+def _state(party: History) -> Placed | None:
+    """Give a state that nobody registered: it is known all the same, and no event says so."""
+    family, _, code = party.stream.partition("-")
+    country = pycountry.countries.get(alpha_3=code) if family == "party" else None
+    if country is None:
+        return None
+    known = PartyRegistered(party=code, name=getattr(country, "common_name", country.name), kind="state")
+    return Placed(event_id="", position=0, version=0, type="", entry=known)
 
 
 def more(placed: Placed) -> dict[str, Any]:

@@ -190,14 +190,14 @@ def row_of(
     payload: bytes | None,
 ) -> Row:
     """Give the row of an entry; `payload` is the entry encoded, if it is already. Raises Unpublishable."""
-    today = at.date()
+    reported = reported_on(entry, at.date())
     return Row(
         position=position,
         recorded_at=at,
         event_id=event_id,
         version=version,
-        happened_on=today if entry.happened is None else last_day(entry.happened),
-        reported_on=reported_on(entry, today),
+        happened_on=reported if entry.happened is None else last_day(entry.happened),
+        reported_on=reported,
         stream=stream,
         type=stored_name(entry),
         recorded_by=identity.caller,

@@ -268,8 +268,17 @@ class PostgresLog:
         try:
             async with asyncio.timeout(READ_S):
                 pool = await self._pool()
-                async with pool.acquire() as connection, connection.transaction(readonly=True):
+                connection = await pool.acquire()
+                try:
+                    await connection.execute("BEGIN READ ONLY")
                     yield connection
+                    await connection.execute("COMMIT")
+                except BaseException:
+                    # unknown where it stopped; a rollback, or the pool, would wait for a server that hangs for ever
+                    connection.terminate()
+                    raise
+                finally:
+                    await pool.release(connection)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise Away(f"{type(error).__name__}: {error}") from error
 

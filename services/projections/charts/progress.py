@@ -180,7 +180,9 @@ def _subtitle(answer: Answer, of: Mapping[str, str]) -> str:
     said = [f"{of['scope']}. The target is {status}."]
     if row is not None and row["unknown"]:
         counts, verb = undisclosed(row["unknown"]), "is" if row["unknown"] == 1 else "are"
-        said.append(f"{sentence(counts)} {verb} left out: while a shade has no upper edge, it may have been any number.")
+        said.append(
+            f"{sentence(counts)} {verb} left out: while a shade has no upper edge, it may have been any number."
+        )
     elif row is not None and row["high"] is None:
         said.append("The shade has no upper edge: nobody said the most it can be.")
     if target["amount"]["unit"] != PIECE:
@@ -212,10 +214,7 @@ def _lines(answer: Answer) -> list[Line]:
         Line(
             stage=stage,
             counts=stage == counts,
-            points=[
-                (moment(point["on"]), float(point["low"]), _most(point))
-                for point in points
-            ],
+            points=[(moment(point["on"]), float(point["low"]), _most(point)) for point in points],
             said=[_said(point) for point in points],
             row=_last(points, rows.get(stage)),
         )
@@ -382,7 +381,7 @@ def _key_rows(lines: Sequence[Line], width: float) -> list[list[tuple[str, str, 
 
 
 def _x(field: str) -> Spec:
-    return {"field": field, "type": "temporal"}
+    return {"field": field, "type": "quantitative"}
 
 
 def _y(field: str) -> Spec:
@@ -398,8 +397,9 @@ def _ground(plot: Plot, look: Look) -> Spec:
         "encoding": {
             "x": {
                 "field": "x",
-                "type": "temporal",
-                "scale": {"type": "utc", "domain": [plot.start, plot.end], "nice": False},
+                # milliseconds on a plain scale: a browser without eval cannot read how Vega-Lite writes temporal domains
+                "type": "quantitative",
+                "scale": {"domain": [plot.start, plot.end], "nice": False, "zero": False},
                 "axis": {
                     "values": _months(plot, look),
                     "labelExpr": "utcFormat(datum.value, utcmonth(datum.value) == 0 ? '%Y' : '%b')",
