@@ -85,6 +85,12 @@ def told(reason: BaseException) -> str:
     return f"{type(error).__name__}: {said}"[:REASON_LENGTH]
 
 
+def is_cancelled() -> bool:
+    """Whether somebody asked this task to end: some of what we wait for (nats-py) may have swallowed that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def whole(work: Coroutine[Any, Any, None]) -> None:
     """Let work with the database come to its end, even for one who is cancelled meanwhile, and is so only then.
 
@@ -138,6 +144,8 @@ class Projector:
                 self._doubt()
                 await self._note(f"the database: {told(error)}", failures)
                 failures += 1
+            if is_cancelled():
+                raise asyncio.CancelledError
 
     async def step(self) -> None:
         """Apply the next batch, or wait about a second for one.

@@ -115,12 +115,6 @@ def test_another_body_under_a_taken_name_lists_where_it_differs(commands: TestCl
 
 def test_a_stale_if_match_is_told_the_version(commands: TestClient) -> None:
     put(commands, PLEDGE)
-    body = {
-        "amount": {"unit": "piece", "exactly": "6"},
-        "reason": "more",
-        "on": "2024-03-01",
-        "sources": PLEDGE["sources"],
-    }
     revise = "/v1/pledges/x/revise"
     stale = commands.post(revise, json=MORE, headers={"If-Match": '"7"'})
     assert (stale.status_code, stale.json()["actual"]) == (412, 1)

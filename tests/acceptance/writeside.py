@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import uvicorn
+from fastapi import FastAPI
 
-from services.commitments.handling import Ledger, MemoryLog, PostgresLog
+from services.commitments.handling import Ledger
 from services.commitments.http.app import create_app
 from services.commitments.http.endpoint import Service
+from services.commitments.log.contract import Log
 from services.commitments.settings import Settings
 
 NAME = "t_ledger"
@@ -54,17 +58,45 @@ class WriteSide:
         return await self.ledger.head()
 
 
-@asynccontextmanager
-async def write_side(log: MemoryLog | PostgresLog) -> AsyncIterator[WriteSide]:
-    """The API over a log, while the block runs; a failure inside of it is answered, not raised here."""
+def api(ledger: Ledger) -> FastAPI:
+    """The API over a ledger that is there already."""
     app = create_app(Settings.model_validate({"database_url": "postgresql://nowhere", "ledger": NAME}))
-    ledger = Ledger(log)
     app.state.service = Service(ledger, NAME)
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    return app
+
+
+@asynccontextmanager
+async def write_side(log: Log) -> AsyncIterator[WriteSide]:
+    """The API over a log, while the block runs; a failure inside of it is answered, not raised here."""
+    ledger = Ledger(log)
+    transport = httpx2.ASGITransport(app=api(ledger), raise_app_exceptions=False)
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://ledger") as client:
             yield WriteSide(client, ledger)
     finally:
+        await ledger.close()
+        await log.close()
+
+
+@asynccontextmanager
+async def served(log: Log) -> AsyncIterator[WriteSide]:
+    """The same over TCP, as the service serves it: for answers that do not end."""
+    ledger = Ledger(log)
+    server = uvicorn.Server(uvicorn.Config(api(ledger), port=0, lifespan="off", log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        limits = httpx2.Limits(max_connections=None)
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, limits=limits
+        ) as client:
+            yield WriteSide(client, ledger)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
         await ledger.close()
         await log.close()
 

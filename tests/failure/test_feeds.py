@@ -117,14 +117,14 @@ async def test_a_line_cut_at_random_bytes_gives_every_event_once(tmp_path: Path,
 async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_notice(tmp_path: Path, say: Say) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))
-    told = Told()
+    told, stuck = Told(), socket.socket()
     try:
         async with a_ledger(tmp_path / "home") as home:
             await say_all(home.commitments, told, [a_coalition("drones")])
             await append(home.commitments, told, 15_000, name="before", coalition="drones")
             head = len(told.recorded)
 
-            stuck, port = stuck_reader(home)
+            port = stuck_reader(stuck, home)
             stuck_since = time.monotonic()
             idle = [Reader(home.commitments, after=head) for _ in range(IDLE)]
             goal = head + 200
@@ -157,7 +157,6 @@ async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_not
 
             await until(let_go, "the stuck reader is let go", within_s=45)
             gone_after = time.monotonic() - stuck_since
-            stuck.close()
             wanted = list(range(head + 1, goal + 1))
             for reader in (*idle, live):
                 assert [position for position, _ in reader.seen if position <= goal] == wanted
@@ -166,9 +165,10 @@ async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_not
             async with asyncio.timeout(30):
                 await resumed.read(until_position=len(told.recorded))
             assert [position for position, _ in resumed.seen] == list(range(1, len(told.recorded) + 1))
+        assert gone_after <= 31
     finally:
+        stuck.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert gone_after <= 31
     say(
         f"a reader that stopped was let go after {gone_after:.0f} s and resumed without a gap; {IDLE} idle readers got "
         f"every one of 200 new events once; one beside them saw an event {late[len(late) // 2] * 1e3:.0f} ms (median) "
@@ -176,14 +176,14 @@ async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_not
     )
 
 
-def stuck_reader(home: Home) -> tuple[socket.socket, int]:
+def stuck_reader(stuck: socket.socket, home: Home) -> int:
     """A reader from the beginning who takes nothing; gives its local port."""
     parts = urlsplit(home.commitments)
-    stuck = socket.socket()
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     stuck.connect((parts.hostname, parts.port))
     stuck.send(f"GET /v1/stream?after=0 HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
-    return stuck, stuck.getsockname()[1]
+    port: int = stuck.getsockname()[1]
+    return port
 
 
 def ports_of(home: Home) -> set[int]:

@@ -42,7 +42,7 @@ from shared.subjects import stream_name
 from tests.examples import A_SOURCE, a_coalition, a_delivery, a_pledge
 from tests.integration.wire import wire
 
-WITHIN_S = 15.0
+WITHIN_S = 30.0
 EVENTS = int(os.environ.get("MUSTER_TEST_EVENTS", "3000"))
 """How many events many writers write; the promise says 20,000 (MUSTER_TEST_EVENTS=20000)."""
 
@@ -426,7 +426,7 @@ async def test_a_connection_that_is_lost_again_and_again_loses_and_doubles_nothi
             await pledges(place.ledger, *range(number * 40, number * 40 + 40))
             await asyncio.sleep(0.03)
             line.cut()
-        await until(lambda: relay.position == 600, within_s=30)
+        await until(lambda: relay.position == 600)
     await place.must_be_equal()
 
 
@@ -448,6 +448,7 @@ class Writers:
             self.outcomes.append(outcome.position)
 
 
+@pytest.mark.timeout(400)
 async def test_many_writers_leave_no_hole_and_every_sequence_is_its_position(
     place: Place, commitments_url: str
 ) -> None:
@@ -459,7 +460,7 @@ async def test_many_writers_leave_no_hole_and_every_sequence_is_its_position(
     async with place.relay() as relay, place.relay():
         await asyncio.gather(*(writers.write(writer) for writer in range(12)))
         total = before + 12 * writers.each
-        await until(lambda: relay.position == total, within_s=60)
+        await until(lambda: relay.position == total, within_s=180)
     assert sorted(writers.outcomes) == list(range(before + 1, total + 1))
     assert [row.position for row in await place.rows()] == list(range(1, total + 1))
     await place.must_be_equal()

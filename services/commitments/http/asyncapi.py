@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from shared.cloudevent import JSON
 from shared.events import EVENT_TYPES, Entry
-from shared.subjects import everything, stream_name
+from shared.subjects import MULTI, NONE, everything, stream_name
 
 ATTRIBUTES: Final = (
     "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "position",
@@ -41,7 +41,13 @@ def asyncapi(ledger: str) -> dict[str, Any]:
         "defaultContentType": JSON,
         "channels": {
             "ledger": {
-                "address": everything(ledger),
+                "address": everything(ledger).replace(">", "{family}.{what}.{coalition}.{id}"),
+                "parameters": {
+                    "family": {"description": "what it is about: pledge, coalition, target ..."},
+                    "what": {"description": "what happened: announced, delivery_reported ..."},
+                    "coalition": {"description": f"the coalition's id; {NONE} for none, {MULTI} for several"},
+                    "id": {"description": "the thing's id; one with dots is several tokens"},
+                },
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             }
         },

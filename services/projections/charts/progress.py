@@ -297,7 +297,7 @@ def _drawn(line: Line, plot: Plot, look: Look, *, of: Mapping[str, str], unit: s
             "x": at,
             "low": low,
             "Day": _day(at),
-            sentence(line.stage): f"{said} {thing}",
+            sentence(line.stage): said.replace(" +", f" {thing} +", 1) if "+" in said else f"{said} {thing}",
         }
         for (at, low, _), said in zip(line.points, line.said, strict=True)
     ]
@@ -397,7 +397,7 @@ def _ground(plot: Plot, look: Look) -> Spec:
         "encoding": {
             "x": {
                 "field": "x",
-                # milliseconds on a plain scale: a browser without eval cannot read how Vega-Lite writes temporal domains
+                # milliseconds on a plain scale: without eval, Vega cannot read how Vega-Lite writes temporal domains
                 "type": "quantitative",
                 "scale": {"domain": [plot.start, plot.end], "nice": False, "zero": False},
                 "axis": {
@@ -565,10 +565,10 @@ def _rows(deadlines: Sequence[Deadline], width: float) -> list[int] | None:
 def _stairs(spans: Sequence[tuple[float, float]]) -> list[int]:
     """Give rows to spans, the farthest beginning first: none reaches into what begins farther, in its row or above."""
     rows: list[int] = []
-    begins: list[float] = []  # by row, where what is in it or above it begins at the earliest
+    begins: list[float] = []  # by row, where the earliest line begins that comes up to it
     for begin, end in spans:
-        row = next((row for row in range(len(begins)) if all(end <= other for other in begins[row:])), len(begins))
-        begins[row:] = [begin] * max(1, len(begins) - row)
+        row = next((row for row, earliest in enumerate(begins) if end <= earliest), len(begins))
+        begins[: row + 1] = [begin] * (row + 1)
         rows.append(row)
     return rows
 

@@ -56,6 +56,7 @@ class Renderer:
         self._idle: asyncio.TimerHandle | None = None
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._drawing: dict[bytes, asyncio.Task[bytes]] = {}
+        self._reaping: set[asyncio.Task[None]] = set()
         self.started = 0  # how often the process was, for tests and metrics
 
     @property
@@ -97,7 +98,9 @@ class Renderer:
         """Stop the process and forget what was drawn."""
         for task in [*self._drawing.values()]:
             task.cancel()
+        await asyncio.gather(*self._drawing.values(), return_exceptions=True)
         self._end()
+        await asyncio.gather(*self._reaping)
         self._kept.clear()
 
     async def _asked(self, what: What, body: bytes) -> bytes:
@@ -149,9 +152,12 @@ class Renderer:
             self._idle.cancel()
             self._idle = None
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
+        if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()  # it holds nothing
+            reaping = asyncio.create_task(_reap(process))
+            self._reaping.add(reaping)
+            reaping.add_done_callback(self._reaping.discard)
 
     def _drawn(self, key: bytes, done: asyncio.Task[bytes]) -> None:
         del self._drawing[key]
@@ -160,3 +166,8 @@ class Renderer:
         self._kept[key] = done.result()
         while len(self._kept) > 1 and sum(map(len, self._kept.values())) > self._kept_bytes:
             self._kept.popitem(last=False)
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    """Read what a killed process still said, so that its pipes are closed, and let it go."""
+    await process.communicate()
