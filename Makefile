@@ -57,6 +57,10 @@ lock: $(UV) ## Compile requirements/*.lock from pyproject.toml (ARGS=--upgrade f
 	$(UV) pip compile pyproject.toml --extra projections -c requirements/run.lock $(LOCK_FLAGS) -o requirements/projections.lock
 	$(UV) pip compile pyproject.toml --all-extras -c requirements/run.lock --no-annotate $(LOCK_FLAGS) $(ARGS) -o requirements/dev.lock
 
+.PHONY: soak
+soak: $(DEV) ## The failure tests, longer and again and again (ARGS='--rounds 10')
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what make installed; the data in .muster/ stays
 	rm -rf .venv .tools

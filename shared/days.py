@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from datetime import date
+from functools import lru_cache
 from typing import Final, NewType
 
 Said = NewType("Said", str)
@@ -23,6 +24,7 @@ def said(text: str) -> Said:
     return Said(text)
 
 
+@lru_cache(maxsize=4_096)  # every command asks for the same few days several times
 def last_day(text: Said) -> date:
     """Give the day on which something said to happen then takes effect: the last of its period."""
     year, month, day = _parts(text)

@@ -7,6 +7,9 @@ from typing import Final
 
 from shared.events import EVENT_TYPES
 
+EPOCH: Final = "muster-epoch"
+"""The key in the stream's metadata under which its relay says of which log it is a copy."""
+
 NONE: Final = "_"
 MULTI: Final = "_multi"
 

@@ -16,9 +16,19 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 
 from muster.embedded import running_nats, running_postgres
 from muster.provision import Names, Passwords, Urls, as_role, provision
+
+# the default renders an exception with all its locals, for seconds during which nothing else runs
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)

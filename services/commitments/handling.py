@@ -168,7 +168,8 @@ class Ledger:
         self.growth.to(head)
         if revision is None or revision < REVISION:
             return f"the log's migrations stand at {revision or 'nothing'}, this version needs {REVISION}"
-        return None
+        failing = self._batcher.failing
+        return None if failing is None else f"nothing can be recorded: {failing}"
 
 
 def near(name: str, names: Sequence[str]) -> list[str]:

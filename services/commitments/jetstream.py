@@ -9,13 +9,11 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from shared.subjects import STREAM_SETTINGS, everything, stream_name
+from shared.subjects import EPOCH, STREAM_SETTINGS, everything, stream_name
 
 API: Final = "$JS.API.STREAM"
 TIMEOUT_S: Final = 2.0
 NO_STREAM: Final = 10059
-EPOCH: Final = "muster-epoch"
-"""The key of the stream's metadata that says of which log it is a copy."""
 
 
 class RefusedByStream(Exception):

@@ -45,8 +45,8 @@ REBUILDS: Final = Counter("muster_relay_rebuilds_total", "Streams that were made
 log = structlog.get_logger()
 
 
-class Diverged(Exception):
-    """The stream is no copy of this log: going on would give two events one position."""
+class Stopped(Exception):
+    """Going on would give two events one position, or leave one out: somebody has to look."""
 
 
 class Relay:
@@ -95,7 +95,7 @@ class Relay:
             except NotStored as refused:
                 REFUSALS.inc()
                 why = refused
-            except (Diverged, Away, RefusedByStream, NatsError, OSError) as failed:
+            except (Stopped, Away, RefusedByStream, NatsError, OSError) as failed:
                 why = failed
             try:
                 if isinstance(why, NotStored) and why.elsewhere:
@@ -104,11 +104,11 @@ class Relay:
             except (Away, RefusedByStream, NatsError, OSError) as failed:
                 why = failed
             self._not_now(why)
-            await asyncio.sleep(STOPPED_S if isinstance(why, Diverged) else PAUSES_S[min(tries, len(PAUSES_S) - 1)])
+            await asyncio.sleep(STOPPED_S if isinstance(why, Stopped) else PAUSES_S[min(tries, len(PAUSES_S) - 1)])
             tries += 1
 
     async def _attached(self, stream: LedgerStream) -> StreamState:
-        """Find the stream, or make it; see that it is a copy of this log, and whole. Raises Diverged."""
+        """Find the stream, or make it; see that it is a copy of this log, and whole. Raises Stopped."""
         epoch = await self._log.epoch()
         state = await stream.state()
         if state is None:
@@ -123,7 +123,7 @@ class Relay:
         return await stream.adjust(epoch)
 
     async def _must_be_a_copy(self, stream: LedgerStream, state: StreamState, epoch: str) -> None:
-        """See that the stream's last event is the log's at that position, if it is still there. Raises Diverged."""
+        """See that the stream's last event is the log's at that position, if it is still there. Raises Stopped."""
         if state.last == 0:
             return
         rows = (await self._log.read(state.last - 1, 1)).rows
@@ -132,7 +132,7 @@ class Relay:
         if theirs is None and state.epoch == epoch:
             return
         if ours is None or theirs != ours:
-            raise Diverged(
+            raise Stopped(
                 f"stream {stream.name} is no copy of this log: at position {state.last} it has event {theirs}, "
                 f"the log has {ours or 'none'}; see `muster doctor`"
             )
@@ -205,7 +205,7 @@ class Relay:
 
     def _not_now(self, why: Exception) -> None:
         said = str(why) or type(why).__name__
-        if self.why_not is None or isinstance(why, Diverged):
+        if self.why_not is None or isinstance(why, Stopped):
             log.warning("the relay does not work now", why=said)
         self.why_not = said
 
@@ -236,11 +236,15 @@ async def ahead(store: Log) -> AsyncIterator[Callable[[int], Awaitable[Page]]]:
 
 
 def must_follow(last: int, rows: Sequence[Row]) -> None:
-    """See that rows have the positions right after `last`. Raises Diverged: a log has no holes."""
+    """See that rows have the positions right after `last`. Raises Stopped: a log has no holes."""
     if rows[0].position != last + 1 or rows[-1].position != last + len(rows):
-        raise Diverged(f"the log has a hole after position {last}: see `muster doctor`")
+        raise Stopped(f"the log has a hole after position {last}: see `muster doctor`")
 
 
 def message(row: Row, ledger: str) -> Message:
-    """Give a row as it is published; its payload is not looked at."""
-    return Message(subject(ledger, row.type, row.coalitions, row.stream), header_lines(row, ledger), row.payload)
+    """Give a row as it is published; its payload is not looked at. Raises Stopped for a kind of event of the future."""
+    try:
+        where = subject(ledger, row.type, row.coalitions, row.stream)
+    except KeyError:
+        raise Stopped(f"position {row.position} is {row.type}, which this version does not know") from None
+    return Message(where, header_lines(row, ledger), row.payload)

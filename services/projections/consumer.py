@@ -28,7 +28,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from shared.cloudevent import from_attributes
 from shared.recorded import Recorded
-from shared.subjects import stream_name
+from shared.subjects import EPOCH, stream_name
 
 REQUEST_S: Final = 1.0
 """How long one pull request waits at the server."""
@@ -47,9 +47,6 @@ REQUEST_BYTES: Final = 8 * 1024 * 1024
 HEARTBEAT: Final = "100"
 NOTHING_CAME: Final = frozenset({"404", "408"})
 ENOUGH_CAME: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
-
-EPOCH: Final = "epoch"
-"""The key of the log's epoch in the metadata of the stream's configuration, where its relay writes it."""
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

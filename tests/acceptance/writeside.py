@@ -85,7 +85,7 @@ async def served(log: Log) -> AsyncIterator[WriteSide]:
     server = uvicorn.Server(uvicorn.Config(api(ledger), port=0, lifespan="off", log_level="warning"))
     serving = asyncio.create_task(server.serve())
     try:
-        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+        while not server.started:  # uvicorn has no event for it
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         limits = httpx2.Limits(max_connections=None)
@@ -135,3 +135,71 @@ def a_target(**other: Any) -> dict[str, Any]:
     amount = {"unit": "piece", "exactly": "1000000"}
     terms = {"coalition": "drones", "capability": "drone", "amount": amount, "counts": "delivered"}
     return terms | {"set_on": "2024-02-15", "sources": SOURCES} | other
+
+
+MONEY = {"unit": "EUR", "exactly": "45000000"}
+DAY = {"on": "2024-05-01", "sources": SOURCES}
+ENDS = DAY | {"reason": "the budget was not passed"}
+DELIVERY = "/v1/pledges/x/deliveries/d1"
+
+STORY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("PUT /v1/parties/NATO", {"name": "NATO", "kind": "organisation", "sources": SOURCES}),
+    ("PUT /v1/capabilities/drone.fpv", {"name": "First-person-view drones", "sources": SOURCES}),
+    ("PUT /v1/coalitions/drones", a_coalition(members=[{"party": "LVA", "role": "lead"}])),
+    ("PUT /v1/coalitions/others", a_coalition(name="Others")),
+    ("PUT /v1/coalitions/drones/members/GBR", {"role": "member", "on": "2024-02-15", "sources": SOURCES}),
+    ("PUT /v1/coalitions/drones/members/GBR", {"role": "lead", "on": "2024-03-01", "sources": SOURCES}),
+    ("POST /v1/coalitions/drones/members/LVA/leave", DAY),
+    ("POST /v1/coalitions/drones/rename", DAY | {"name": "Drone Coalition"}),
+    ("POST /v1/coalitions/drones/reviewed", {"on": "2024-12-31"}),
+    ("PUT /v1/targets/million", a_target()),
+    ("POST /v1/targets/million/revise", ENDS | {"due_by": "2025-12"}),
+    ("POST /v1/targets/million/close", DAY | {"outcome": "replaced"}),
+    ("PUT /v1/pledges/x", a_pledge(coalition="drones", beneficiary="UKR", labels={"sector": ["air"]})),
+    ("PUT /v1/pledges/y", a_pledge(amount=MONEY, also=[{"unit": "piece", "exactly": "30000"}], finance_type="grant")),
+    ("PUT /v1/pledges/z", a_pledge(for_period={"from": "2024", "to": "2025"}, refs=[{"scheme": "fts", "id": "1"}])),
+    ("POST /v1/pledges/x/revise", ENDS | {"amount": {"unit": "piece", "over": "85000"}}),
+    ("POST /v1/pledges/x/commit", DAY | {"amount": {"unit": "piece", "exactly": "400"}}),
+    ("POST /v1/pledges/x/pay", DAY | {"amount": MONEY}),
+    ("POST /v1/pledges/x/allocate", DAY | {"amount": {"unit": "piece", "exactly": "300"}}),
+    ("POST /v1/pledges/x/contract", DAY | {"amount": {"unit": "piece", "exactly": "200"}, "reference": "2024/118"}),
+    ("POST /v1/pledges/x/reallocate", DAY | {"coalition": "others"}),
+    ("POST /v1/pledges/z/relate", DAY | {"relation": {"kind": "part_of", "of": ["x"]}}),
+    (f"PUT {DELIVERY}", a_delivery()),
+    (f"POST {DELIVERY}/dispute", ENDS | {"by": "UKR"}),
+    (f"POST {DELIVERY}/confirm", DAY | {"by": "UKR", "amount": {"unit": "piece", "exactly": "90"}}),
+    (f"POST {DELIVERY}/reverse", ENDS),
+    ("POST /v1/pledges/y/withdraw", ENDS),
+    ("POST /v1/pledges/z/lapse", ENDS),
+    ("POST /v1/coalitions/others/dissolve", DAY),
+    (
+        "PUT /v1/production/ukr-2024",
+        {
+            "party": "UKR",
+            "capability": "drone",
+            "amount": {"unit": "piece", "over": "1500000"},
+            "covers": "so_far",
+            "period": {"from": "2024", "to": "2024"},
+            "sources": SOURCES,
+        },
+    ),
+    (
+        "PUT /v1/statements/lva-2024",
+        {
+            "stated_by": "LVA",
+            "about": {"coalition": "drones"},
+            "measure": "members",
+            "amount": {"unit": "member", "exactly": "20"},
+            "stated_on": "2025-01-15",
+            "sources": SOURCES,
+        },
+    ),
+)
+"""Every command that makes an entry, in an order in which each is recorded."""
+
+AMENDMENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("PUT /v1/pledges/y", "correct", a_pledge(amount=MONEY, reason="read wrongly")),
+    ("PUT /v1/statements/lva-2024", "sources", {"sources": [{"url": "https://example.org/again"}], "note": "seen"}),
+    ("POST /v1/pledges/x/pay", "retract", {"reason": "never paid", "refs": [{"scheme": "fts", "id": "2"}]}),
+)
+"""What is said about entries of the story: the entry by its command, the amendment, its body."""

@@ -23,6 +23,10 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGES = ("/", "/targets/million-drones", "/coalitions/drone-coalition")
+SHOWN = """position => new Promise(done => {
+    const look = () => window.shown >= position ? requestAnimationFrame(() => done()) : setTimeout(look, 5);
+    look();
+})"""
 SOURCES = [{"publisher": "A test", "title": "A browser saw it"}]
 
 if not CHROMIUM.exists() and os.environ.get("CI", "").lower() != "true":
@@ -93,7 +97,7 @@ async def a_page(browser: Browser, origin: str, path: str, **context: Any) -> tu
 
 
 async def live(page: Page) -> None:
-    await page.wait_for_function("document.getElementById('connection').textContent.startsWith('live')")
+    await page.locator("#connection", has_text="live").wait_for()
 
 
 def record(muster: dict[str, str], pledge: str, exactly: str) -> int:
@@ -153,10 +157,10 @@ async def test_a_command_is_seen_on_the_open_page_within_a_second(muster: dict[s
     await page.focus("figure.chart figcaption a >> nth=0")
     position = record(muster, "browser-live", "123456")
     since = time.monotonic()
-    await page.wait_for_function(f"window.shown >= {position}", polling="raf", timeout=10_000)
+    await page.evaluate(SHOWN, position)
     took_s = time.monotonic() - since
     assert "2,500" not in await page.locator("table td.n").first.inner_text()
-    assert f"known={position}" in (await page.locator("figure.chart img").get_attribute("src") or "")
+    await page.locator(f'figure.chart img[src*="known={position}"]').wait_for(timeout=5_000)
     assert await page.evaluate("document.activeElement.closest('figure.chart') !== null"), "focus stays where it was"
     assert seen.errors == []
     assert took_s <= 1.0

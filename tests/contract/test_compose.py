@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,7 @@ def test_no_process_may_more_than_it_needs(services: dict[str, dict[str, Any]]) 
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["read_only"] is True, name
+        assert service.get("read_only", False) is (name != "postgres"), name
         assert not service.get("privileged"), name
     # its entry point prepares the volume as root and becomes the user postgres
     assert {name: service["cap_add"] for name, service in services.items() if "cap_add" in service} == {
@@ -159,7 +161,7 @@ def test_what_stays_is_watched_and_started_again(services: dict[str, dict[str, A
         assert service["logging"]["options"] == {"max-file": "5", "max-size": "10m"}, name
     ports = {"commitments": 8001, "relay": 8011, "worker": 8012, "projections": 8002}
     for name, port in ports.items():
-        assert f"http://127.0.0.1:{port}/healthz" in staying[name]["healthcheck"]["test"][-1]
+        assert staying[name]["healthcheck"]["test"] == ["CMD", "python", "-I", "-S", "/srv/muster/alive.py", str(port)]
 
 
 def test_the_processes_wait_for_the_jobs_and_the_jobs_for_postgresql(services: dict[str, dict[str, Any]]) -> None:
@@ -273,7 +275,7 @@ def test_the_image_of_a_service_holds_the_contract_and_itself_and_starts_with_th
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, place)
-    assert {path.name for path in tmp_path.iterdir()} == {"shared", "services", "migrations"}
+    assert {path.name for path in tmp_path.iterdir()} == {"alive.py", "shared", "services", "migrations"}
     assert not list(tmp_path.rglob(f"*{sibling}*/__init__.py"))
     assert (tmp_path / "migrations" / service / "versions").is_dir()
     done = subprocess.run(
@@ -292,6 +294,28 @@ def test_what_the_images_copy_is_let_into_the_build() -> None:
     sources = {source for stage in stages() for source, _ in copied(stage)}
     assert {source for source in sources if not any(f"{source}/".startswith(f"{way}/") for way in allowed)} == set()
     assert {way for way in allowed if not any(f"{source}/".startswith(f"{way}/") for source in sources)} == set()
+
+
+def test_a_process_that_does_not_say_that_it_is_alive_fails_its_check() -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    def check(port: int) -> int:
+        command = [sys.executable, "-I", "-S", str(DEPLOY / "alive.py"), str(port)]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port, codes = server.server_address[1], {}
+        for status in (200, 503):
+            codes[status] = check(port)
+        server.shutdown()
+    assert codes == {200: 0, 503: 1}
+    assert check(port) == 1  # nobody listens there any more
 
 
 @pytest.mark.parametrize("service", ["commitments", "projections"])

@@ -27,6 +27,13 @@ def say(request: pytest.FixtureRequest, seed: int) -> Say:
     return figures
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A soak (benchmarks/soak.py) may take as long as it likes."""
+    if seconds := os.environ.get("MUSTER_SOAK_TIMEOUT"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(int(seconds)), append=False)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
     lines = [text for report in reports for name, text in report.user_properties if name == "figures"]

@@ -58,6 +58,7 @@ class Told:
 
     recorded: dict[str, tuple[int, str]] = field(default_factory=dict)  # path -> position, event id
     unknown: int = 0  # no answer came: the connection broke
+    closed: int = 0  # nobody was there to be asked
     away: int = 0  # 503 with Retry-After
     slowest_s: float = 0.0  # of all answers, and of all failures
     wrong: list[str] = field(default_factory=list)
@@ -112,6 +113,10 @@ class Writer:
             try:
                 with self._told.timed():
                     answer = await client.put(command.path, json=command.body)
+            except httpx2.ConnectError:
+                self._told.closed += 1
+                await asyncio.sleep(0.05)
+                continue
             except httpx2.HTTPError as error:
                 if isinstance(error, httpx2.TimeoutException):
                     self._told.wrong.append(f"{command.path} hung for {ANSWER_S} s")
@@ -149,6 +154,8 @@ class Writer:
                     else:
                         self._told.wrong.append(f"imports: {answer.status_code} {(await answer.aread())[:300]!r}")
                         return
+            except httpx2.ConnectError:
+                self._told.closed += 1
             except (httpx2.HTTPError, ValueError):  # cut off, perhaps in the middle of a line
                 self._told.unknown += len(left) - len(done)
             left = [command for command in left if command.path not in done]

@@ -78,6 +78,14 @@ class Reader:
         finally:
             writer.transport.abort()  # no farewell
 
+    async def follow(self, position: int) -> None:
+        """Read to a position, and come back after each end, as a browser does."""
+        while (self.last_id or 0) < position:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self.read(until_position=position)
+            if (self.last_id or 0) < position:
+                await asyncio.sleep(1)
+
     def _take(self, event: bytes) -> None:
         fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if b": " in line and line[:1] != b":")
         if b"id" in fields:
@@ -128,9 +136,9 @@ async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_not
             stuck_since = time.monotonic()
             idle = [Reader(home.commitments, after=head) for _ in range(IDLE)]
             goal = head + 200
-            reading = [asyncio.create_task(reader.read(until_position=goal)) for reader in idle]
+            reading = [asyncio.create_task(reader.follow(goal)) for reader in idle]
             live = Reader(home.commitments, after=head)
-            following = asyncio.create_task(live.read(until_position=goal))
+            following = asyncio.create_task(live.follow(goal))
             await until(lambda: connected(home, IDLE), "all are connected", within_s=60)
 
             began: dict[str, float] = {}
@@ -163,7 +171,7 @@ async def test_a_reader_that_stops_is_let_go_and_a_thousand_idle_ones_do_not_not
 
             resumed = Reader(home.commitments)
             async with asyncio.timeout(30):
-                await resumed.read(until_position=len(told.recorded))
+                await resumed.follow(len(told.recorded))
             assert [position for position, _ in resumed.seen] == list(range(1, len(told.recorded) + 1))
         assert gone_after <= 31
     finally:

@@ -76,6 +76,7 @@ async def begin_anew(url: str) -> None:
     try:
         for model in READ_MODELS:
             await connection.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
+        await connection.execute("UPDATE checkpoints SET position = 0, event_id = NULL, recorded_at = NULL")
     finally:
         await connection.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import projector
@@ -20,8 +18,6 @@ from services.projections.postings import Row, accounts, learned, standing_of
 from services.projections.read_models import coalition_totals
 from services.projections.read_models.coalition_totals import (
     COALITION_TOTALS,
-    METADATA,
-    SCHEMA,
     By,
     Filter,
     Posting,
@@ -38,6 +34,7 @@ from shared.measures import contains
 from shared.recorded import Recorded
 from shared.timeline import Learned, live
 from tests.examples import a_coalition, a_delivery, a_pledge, pieces, produced, revised, withdrawn
+from tests.integration.copies import clear, contents
 from tests.integration.random_ledgers import CAPABILITIES, COALITIONS, PARTIES, Dice
 from tests.integration.streams import correction, recorded, retraction
 
@@ -64,28 +61,6 @@ async def apply(
     for start, end in pairwise(edges):
         async with database.begin() as conn:
             await (COALITION_TOTALS.apply if forget else take)(conn, events[start:end])
-
-
-async def contents(database: AsyncEngine) -> str:
-    """A hash of all that the tables hold."""
-    found = hashlib.sha256()
-    async with database.connect() as conn:
-        for table in METADATA.sorted_tables:
-            keys = ", ".join(column.name for column in table.primary_key)
-            columns = ", ".join(
-                f"trim_scale({column.name})" if str(column.type) == "NUMERIC" else column.name
-                for column in table.columns
-            )
-            query = f"SELECT {columns} FROM {SCHEMA}.{table.name} ORDER BY {keys}"  # noqa: S608 - names of ours
-            for row in await conn.execute(text(query)):
-                found.update(repr(tuple(row)).encode())
-    return found.hexdigest()
-
-
-async def clear(database: AsyncEngine) -> None:
-    async with database.begin() as conn:
-        for table in METADATA.sorted_tables:
-            await conn.execute(text(f"TRUNCATE {SCHEMA}.{table.name}"))
 
 
 class Rule:
@@ -208,16 +183,16 @@ async def test_tables_do_not_depend_on_batches_restarts_or_replays(database: Asy
     dice = Random(3)
     for seed in range(20, 24):
         events = Dice(seed, pledges=8).ledger(250)
-        await clear(database)
+        await clear(database, COALITION_TOTALS)
         await apply(database, events)
-        whole = await contents(database)
+        whole = await contents(database, COALITION_TOTALS)
         for forget in (False, True):
-            await clear(database)
+            await clear(database, COALITION_TOTALS)
             await apply(database, events, cuts=dice.sample(range(1, 250), 60), forget=forget)
-            assert await contents(database) == whole
-        await clear(database)
+            assert await contents(database, COALITION_TOTALS) == whole
+        await clear(database, COALITION_TOTALS)
         await apply(database, events, cuts=range(1, 250))
-        assert await contents(database) == whole
+        assert await contents(database, COALITION_TOTALS) == whole
 
 
 async def test_a_memory_too_small_for_its_accounts_changes_nothing(
@@ -225,12 +200,12 @@ async def test_a_memory_too_small_for_its_accounts_changes_nothing(
 ) -> None:
     events = Dice(31, pledges=20).ledger(300)
     await apply(database, events, cuts=range(5, 300, 5))
-    whole = await contents(database)
+    whole = await contents(database, COALITION_TOTALS)
     monkeypatch.setattr(coalition_totals, "REMEMBERED_ENTRIES", 12)
     monkeypatch.setattr(coalition_totals, "REMEMBERED_ROWS", 5)
-    await clear(database)
+    await clear(database, COALITION_TOTALS)
     await apply(database, events, cuts=range(5, 300, 5))
-    assert await contents(database) == whole
+    assert await contents(database, COALITION_TOTALS) == whole
 
 
 async def test_the_example_of_the_rules(database: AsyncEngine) -> None:
@@ -265,7 +240,7 @@ async def test_a_correction_moves_what_it_ended_to_another_pledge(database: Asyn
     events += recorded([correction(events[2], third(Relation(kind="replaces", of=("b",))))], after=3)
     events += recorded([correction(events[2], third(None))], after=4)
     for forget in (False, True):
-        await clear(database)
+        await clear(database, COALITION_TOTALS)
         await apply(database, events, cuts=range(1, 5), forget=forget)
         async with database.connect() as conn:
             low = [

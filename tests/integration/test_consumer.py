@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest_asyncio
+from nats.aio.msg import Msg
 
 from muster.children import Child
 from muster.embedded import Nats, Port, _running, nats_in
@@ -36,7 +38,7 @@ async def read_until(stream: Stream, head: int, *, after: int = 0, most: int = 1
     """Read on, through whatever is away for a while, until an event at `head` came."""
     found: list[Recorded] = []
     place = Place(after)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while place.position < head:
             try:
                 batch = await stream.read(place, most)
@@ -239,16 +241,40 @@ async def test_a_stream_made_anew_from_the_log_is_read_on(published: Published, 
 class Deaf(Stream):
     """Hears nothing of what its consumer sends, from the third message on, until it makes a new one."""
 
-    async def _receive(self, msg: object) -> None:
-        self.heard = getattr(self, "heard", 0) + 1
+    heard = 0
+
+    async def _receive(self, msg: Msg) -> None:
+        self.heard += 1
         if self.heard < 3 or self.heard > 12:
-            await super()._receive(msg)  # type: ignore[arg-type]
+            await super()._receive(msg)
 
 
 async def test_silence_is_noticed_and_mended(published: Published, reader: Reader) -> None:
     events = a_ledger(10)
     await published.put(events)
     assert await read_until(reader(Deaf), 10) == events
+
+
+class Deafened(Stream):
+    """Hears nothing any more from a moment on."""
+
+    deaf = False
+
+    async def _receive(self, msg: Msg) -> None:
+        if not self.deaf:
+            await super()._receive(msg)
+
+
+async def test_silence_is_noticed_before_an_event_is_missed(published: Published, reader: Reader) -> None:
+    events = a_ledger(5)
+    await published.put(events)
+    stream = cast("Deafened", reader(Deafened))
+    assert len(await read_until(stream, 5)) == 5
+    inbox = stream._inbox
+    stream.deaf = True
+    for _ in range(4):
+        await stream.read(Place(5, events[4].event_id), 10)
+    assert stream._inbox != inbox
 
 
 @asynccontextmanager
@@ -293,6 +319,6 @@ async def test_a_server_that_is_killed_and_comes_back_loses_and_doubles_nothing(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)

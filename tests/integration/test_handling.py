@@ -30,10 +30,10 @@ from services.commitments.log.contract import Log, Receipt, Rejected, Row
 from services.commitments.log.memory import MemoryLog, MemoryTransaction
 from services.commitments.log.outcome import receipt
 from services.commitments.log.store import PostgresLog
-from shared.codec import decode
+from shared.codec import UnknownEvent, decode
 from shared.events import Entry
 from shared.events.amendments import EntryRetracted
-from shared.events.pledges import PledgeAnnounced, Share
+from shared.events.pledges import PledgeAnnounced, Relation, Share
 from tests.examples import A_SOURCE, a_coalition, a_delivery, a_pledge, pieces
 from tests.integration.wire import Wire, wire
 
@@ -231,18 +231,15 @@ async def test_an_opening_is_retracted_only_when_nothing_live_names_it(ledger: L
 
 
 async def test_a_name_that_a_correction_brought_in_holds_too(ledger: Ledger) -> None:
-    coalition = await told(ledger, a_coalition())
+    envelope = await told(ledger, a_pledge("envelope"))
     pledge = await told(ledger, a_pledge())
-    now = a_pledge(coalition="drones")
-    entry_id = pledge.events[0].event_id
-    corrected = await told(ledger, Correct(stream="pledge-x", entry_id=entry_id, now=now, reason="it was theirs"))
-    assert (await the_log(ledger))[-1].about == ("coalition-drones", "party-GBR", "pledge-x")
-    assert corrected.version == 2
-    with pytest.raises(StillStands):
-        await told(
-            ledger,
-            Retract(stream="coalition-drones", entry_id=coalition.events[0].event_id, reason="never met"),
-        )
+    now = a_pledge(relation=Relation(kind="part_of", of=("envelope",)))
+    correct = Correct(stream="pledge-x", entry_id=pledge.events[0].event_id, now=now, reason="it was in it")
+    assert (await told(ledger, correct)).version == 2
+    assert (await the_log(ledger))[-1].about == ("party-GBR", "pledge-envelope", "pledge-x")
+    with pytest.raises(StillStands) as refused:
+        await told(ledger, Retract(stream="pledge-envelope", entry_id=envelope.events[0].event_id, reason="never made"))
+    assert refused.value.facts["entries"] == [pledge.events[0].event_id]
 
 
 @pytest.mark.parametrize("retraction_comes", ["first", "second"])
@@ -412,6 +409,30 @@ async def test_a_batch_that_the_log_rejects_is_settled_one_by_one() -> None:
     await ledger.close()
     assert isinstance(outcomes[1], Rejected)
     assert [outcome.position for outcome in recorded(outcomes)] == [1, 2]
+
+
+async def test_a_history_that_cannot_be_read_stands_in_nobody_elses_way() -> None:
+    ledger = Ledger(log := MemoryLog())
+    await told(ledger, a_pledge("bad"))
+    log.rows[0] = log.rows[0]._replace(type="muster.pledge.forgotten.v9")
+    log.streams["pledge-bad"] = [log.rows[0]]
+    ledger._batcher._held.clear()
+    outcomes = await told_at_once(ledger, a_pledge("a"), a_delivery(of="bad"), a_pledge("b"))
+    await ledger.close()
+    assert isinstance(outcomes[1], UnknownEvent)
+    assert [outcome.position for outcome in recorded(outcomes)] == [2, 3]
+
+
+async def test_a_key_that_the_database_cannot_hold_is_one_callers_trouble(
+    replica: Replica, log_url: str | None
+) -> None:
+    ledger = replica()
+    keys = ["good", "nul \0", "lone surrogate \ud800", "good too"]
+    outcomes = await asyncio.gather(
+        *(told(ledger, a_pledge(f"p{number}"), key) for number, key in enumerate(keys)), return_exceptions=True
+    )
+    if log_url is not None:
+        assert [type(outcome) for outcome in outcomes] == [Outcome, Rejected, Rejected, Outcome]
 
 
 class BrokenLine:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
 import uuid_utils
 
+from muster.embedded import Port
 from muster.provision import PROJECT, heads
+from services.commitments.log import store
 from services.commitments.log.contract import READ_BYTES, Away, Filter, Log, Receipt, Rejected, Row
 from services.commitments.log.memory import MemoryLog
-from services.commitments.log.store import LOCK, REVISION, PostgresLog
+from services.commitments.log.store import BEGIN, LOCK, REVISION, PostgresLog
 from tests.conftest import Database
 
 NOON = datetime(2024, 2, 15, 12, tzinfo=UTC)
@@ -328,27 +336,36 @@ async def test_a_log_that_nobody_answers_for_is_away_at_once() -> None:
     await log.close()
 
 
-async def test_who_falls_asleep_with_the_lock_loses_it(postgres: PostgresLog, commitments_url: str) -> None:
-    sleeper = PostgresLog(commitments_url)
-
-    async def sleep() -> None:
-        async with sleeper.transaction() as transaction:
-            await transaction.append([a_row(1)], [], NOON)
-            await asyncio.sleep(30)
-
-    sleeping = asyncio.create_task(sleep())
-    await asyncio.sleep(0.2)
+async def test_who_is_frozen_with_the_lock_loses_it(postgres: PostgresLog, commitments_url: str) -> None:
+    frozen = await asyncpg.connect(commitments_url)
+    await frozen.execute(BEGIN.format(transaction_timeout=""))  # and then its process was stopped
     started = time.monotonic()
     while True:
         try:
-            await added(postgres, a_row(1, "pledge-y", 1))
+            await added(postgres, a_row(1))
             break
         except Away:
             assert time.monotonic() - started < 5
-    assert [row.stream for row in (await postgres.read(0, 10)).rows] == ["pledge-y"]
+    assert time.monotonic() - started < 5
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await frozen.execute("COMMIT")
+    frozen.terminate()
+
+
+async def test_who_takes_too_long_is_away(postgres: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "TRANSACTION_S", 0.2)
+
+    async def linger() -> None:
+        async with postgres.transaction() as transaction:
+            await transaction.append([a_row(1)], [], NOON)
+            await asyncio.sleep(30)
+
     with pytest.raises(Away):
-        await sleeping
-    await sleeper.close()
+        await linger()
+    monkeypatch.undo()
+    assert await postgres.head() == 0
+    await added(postgres, a_row(1, "pledge-y"))
+    assert [row.stream for row in (await postgres.read(0, 10)).rows] == ["pledge-y"]
 
 
 async def test_a_log_comes_back_after_its_connections_were_ended(
@@ -371,13 +388,73 @@ async def test_a_log_comes_back_after_its_connections_were_ended(
     assert await postgres.head() == 2
 
 
-async def test_everything_works_where_no_statement_outlives_its_transaction(commitments_url: str) -> None:
-    log = PostgresLog(commitments_url, pooled=True)
-    await added(log, a_row(1), a_row(2))
-    await added(log, a_row(3))
-    assert [row.position for row in (await log.read(0, 10, Filter(stream="pledge-x"))).rows] == [1, 2, 3]
+@asynccontextmanager
+async def pgbouncer(url: str) -> AsyncIterator[str]:
+    """The way to a database through pgbouncer in transaction mode, over two connections."""
+    binary = shutil.which("pgbouncer")
+    if binary is None:
+        pytest.skip("pgbouncer is not installed here")
+    parts, port = urlsplit(url), Port()
+    home = Path(tempfile.mkdtemp(prefix="muster-pgbouncer-"))
+    home.chmod(0o755)  # it refuses to run as root, and drops to a user who has to read this
+    (home / "pgbouncer.ini").write_text(
+        f"""[databases]
+log = host={parts.hostname} port={parts.port} dbname={parts.path[1:]} user={parts.username} password={parts.password}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port.number}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+"""
+    )
+    as_somebody = ("-u", "nobody") if os.geteuid() == 0 else ()
+    process = await asyncio.create_subprocess_exec(
+        *(binary, "-q", *as_somebody, str(home / "pgbouncer.ini")), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield f"postgresql://anybody:x@127.0.0.1:{port.number}/log"
+    finally:
+        process.terminate()
+        await process.wait()
+        port.release()
+        shutil.rmtree(home)
+
+
+async def test_everything_works_through_pgbouncer(commitments_url: str) -> None:
+    """More lines than pgbouncer has connections: whoever keeps something on one finds it with somebody else."""
+    async with pgbouncer(commitments_url) as url:
+        logs = [PostgresLog(url, pooled=True) for _ in range(6)]
+
+        async def work(log: Log) -> None:
+            for _ in range(15):
+                async with log.transaction() as transaction:
+                    head = (await transaction.look(["pledge-x"], [])).position
+                    await transaction.append([a_row(head + 1)], [], NOON)
+                assert (await log.read(head, 10, Filter(stream="pledge-x"))).rows[0].position == head + 1
+                assert await log.names("pledge-", 10) == ["pledge-x"]
+
+        async with asyncio.timeout(20):
+            while await is_away(logs[0]):
+                await asyncio.sleep(0.05)
+        await asyncio.gather(*(work(log) for log in logs))
+        assert [row.position for row in (await logs[0].read(0, 100)).rows] == list(range(1, 91))
+        for log in logs:
+            await log.close()
+
+
+async def is_away(log: Log) -> bool:
+    try:
+        await log.head()
+    except Away:
+        return True
+    return False
+
+
+async def test_no_lock_is_left_behind(postgres: PostgresLog, commitments_url: str) -> None:
+    await added(postgres, a_row(1), a_row(2))
     connection = await asyncpg.connect(commitments_url)
     held = await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1", LOCK)
     await connection.close()
     assert held == 0
-    await log.close()

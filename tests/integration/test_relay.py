@@ -366,6 +366,16 @@ async def test_a_log_that_is_shorter_than_its_stream_stops_the_relay(light: Plac
     assert len(await light.stream()) == 5
 
 
+async def test_an_event_of_a_later_version_stops_the_relay_before_it(light: Place) -> None:
+    await pledges(light.ledger, *range(3))
+    log = MemoryLog()
+    log._epoch = await light.log.epoch()
+    log.rows = await light.rows()
+    log.rows[2] = log.rows[2]._replace(type="muster.pledge.forgotten.v9")
+    async with light.relay(log=log) as relay:
+        await until(lambda: "does not know" in (relay.why_not or ""))
+
+
 async def test_of_two_relays_one_works_and_the_other_takes_over(light: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relaying, "STAND_BY_S", 0.3)
     monkeypatch.setattr(relaying, "POLL_S", 0.1)

@@ -100,13 +100,17 @@ async def test_what_takes_too_long_is_given_up_and_the_next_answer_is_its_own(sl
     await renderer.close()
 
 
+async def until_stopped(renderer: Renderer) -> None:
+    async with asyncio.timeout(5):
+        while renderer.pid is not None:
+            await asyncio.sleep(0.02)
+
+
 async def test_it_stops_when_nobody_asked_for_a_while(slow: tuple[str, ...]) -> None:
     renderer = Renderer(slow, idle_s=0.2)
     await renderer.draw("svg", b"0")
     assert renderer.pid is not None
-    async with asyncio.timeout(5):
-        while renderer.pid is not None:
-            await asyncio.sleep(0.02)
+    await until_stopped(renderer)
     assert await renderer.draw("svg", b"0.0") == b"done"
     await renderer.close()
 

@@ -377,6 +377,13 @@ def test_a_past_deadline_of_which_the_most_is_open_is_unproven() -> None:
     assert ledger.when_asked("2025-01-15").past_deadlines[0].status == "unproven"
 
 
+def test_a_past_deadline_of_a_promise_is_judged_by_its_value_on_that_day() -> None:
+    came = [arrived("2024-03-01", 500), arrived("2025-02-01", 500)]
+    said = (a_target(1000, counts="pledged"), revised("2024-07-11", due_by="2025-07-11"))
+    later = given(*said, came=came, stage="pledged").when_asked("2025-03-01")
+    assert (later.status, later.past_deadlines[0].status) == ("met", "missed")
+
+
 def test_a_deadline_that_was_dropped_is_a_past_deadline() -> None:
     later = given(a_target(1000), revised("2025-01-15", without_deadline=True)).when_asked("2025-02-01")
     assert (later.terms.due_by, later.status) == (None, "open")

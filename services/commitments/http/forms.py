@@ -429,7 +429,10 @@ class ReferenceForm(Form):
 ASource = Annotated[Source, By(SourceForm)]
 Sources = Annotated[tuple[ASource, ...], many(1, 50)]
 MoreSources = Annotated[tuple[ASource, ...], many(most=50)]
-Labels = Annotated[dict[LabelKey, Annotated[tuple[Word, ...], many(1, 50)]], Field(max_length=50)]
+Labels = Annotated[
+    dict[LabelKey, Annotated[tuple[Word, ...], many(1, 50)]],
+    Field(max_length=50, json_schema_extra={"additionalProperties": False}),
+]
 
 
 class Body(Form):

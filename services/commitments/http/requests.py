@@ -59,7 +59,7 @@ def parsed(body: bytes) -> object:
         raise problem("not-json", "the body is empty")
     try:
         text = body.decode()
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+        value: object = _DECODER.decode(text)
     except UnicodeDecodeError as wrong:
         raise problem("not-json", f"the body is not UTF-8: byte {wrong.start}") from None
     except RecursionError:
@@ -101,3 +101,6 @@ def _strings(value: object, where: tuple[str | int, ...]) -> Iterator[tuple[tupl
                 yield from _strings(item, (*where, n))
         case _:
             pass
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)

@@ -50,7 +50,7 @@ def showing(family: str, part: str | None = None) -> Handler:
 
 def shown(history: History, subject: Subject) -> dict[str, Any]:
     """Give a thing as it is answered. Raises Unknown for one that was never recorded."""
-    opening = history.opening(subject) or (_founding(history, subject) if subject else None) or _state(history)
+    opening = (_founding(history, subject) if subject else None) or history.opening(subject) or _state(history)
     if opening is None:
         raise Unknown(history.stream if subject is None else "-".join(subject))
     about = history.placed.values() if subject is None else [history.placed[i] for i in history.about.get(subject, ())]

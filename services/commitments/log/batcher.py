@@ -6,6 +6,7 @@ Alone, a command does not wait; under load, batches grow while the last one comm
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.commitments.domain.commands import Retract
 from services.commitments.domain.history import History
-from services.commitments.log.contract import Away, Log, Rejected, Transaction
+from services.commitments.log.contract import Away, Log, Transaction
 from services.commitments.log.histories import Histories, histories_of, up_to_date
 from services.commitments.log.outcome import Outcome, Overloaded, Unavailable
 from services.commitments.log.settling import Decide, Proposal, Settled, Settling, clock, settle, streams_of
@@ -30,6 +31,7 @@ QUEUE_BYTES: Final = 32_000_000
 HELD_ENTRIES: Final = 20_000
 REFERRERS_AT_ONCE: Final = 500
 REFERRERS_SHOWN: Final = 100
+FAILING_S: Final = 5.0  # how long a failed batch counts against readiness
 PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4)
 """How long to wait before a batch is tried again; the last one for good."""
 
@@ -79,6 +81,7 @@ class Batcher:
         now: Callable[[], datetime] = clock,
     ) -> None:
         self.away: str | None = None  # why the last try did not reach the log
+        self._away_at = 0.0
         self._log = store
         self._decide = decide
         self._states = states
@@ -100,6 +103,11 @@ class Batcher:
     def crowded(self) -> bool:
         """Whether half of the queue is taken: who has many commands lets others go first."""
         return len(self._queue) > QUEUE_COMMANDS // 2 or self._bytes > QUEUE_BYTES // 2
+
+    @property
+    def failing(self) -> str | None:
+        """Why batches fail now (a disk that is full can still be read); None once one succeeded, or nobody tries."""
+        return self.away if time.monotonic() - self._away_at < FAILING_S else None
 
     def put(self, proposal: Proposal, size: int) -> asyncio.Future[Outcome]:
         """Queue a proposal of about `size` bytes. Raises Overloaded; the future's exceptions are the refusals.
@@ -163,19 +171,21 @@ class Batcher:
         while True:
             try:
                 settled = await self._settled([waiting.proposal for waiting in batch])
-            except Rejected as why:
-                self._held.clear()
-                if len(batch) > 1:
-                    log.exception("a batch was rejected, its commands are settled one by one")
-                    for waiting in batch:
-                        await self._commit([waiting])
-                else:
-                    log.exception("a command was rejected", command=batch[0].proposal.identity.command_id)
-                    batch[0].tell(why)
-                return
             except Away as why:
                 LOST.inc()
                 self._lost(batch, why)
+            except (
+                Exception
+            ) as why:  # the log rejects a row, a history cannot be read: whose it is, is found one by one
+                self._held.clear()
+                if len(batch) == 1:
+                    log.exception("a command could not be settled", command=batch[0].proposal.identity.command_id)
+                    batch[0].tell(why)
+                else:
+                    log.warning("a batch could not be settled, its commands are settled one by one", why=str(why))
+                    for waiting in batch:
+                        await self._commit([waiting])
+                return
             else:
                 self.away = None
                 for waiting, answer in zip(batch, settled.answers, strict=True):
@@ -197,7 +207,7 @@ class Batcher:
         """
         if self.away is None:
             log.warning("the log is away", why=str(why))
-        self.away = str(why)
+        self.away, self._away_at = str(why), time.monotonic()
         self._held.clear()
         for waiting in batch:
             waiting.proposal.unsure = True

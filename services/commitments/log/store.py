@@ -138,19 +138,15 @@ class PostgresLog:
                     yield PostgresTransaction(connection)
                     if await connection.execute("COMMIT") != "COMMIT":
                         raise Away("the transaction was rolled back")  # noqa: TRY301  # as any other loss of it
-                except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-                    await self._abandon(connection, error)
+                except BaseException as error:
+                    if not (is_of_the_rows(error) and await self._rolled_back(connection)):
+                        # unknown where it stopped (a statement that was cancelled, a lost socket): never use it again
+                        self._forget(connection)
                     raise
-                except BaseException:
-                    # unknown where it stopped (a cancelled statement, a lost socket): never use it again
-                    self._forget(connection)
-                    raise
-        except asyncpg.PostgresError as error:
-            if is_of_the_rows(error):
-                raise Rejected(f"{type(error).__name__}: {error}") from error
-            raise Away(f"{type(error).__name__}: {error}") from error
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # TimeoutError is an OSError
-            raise Away(f"{type(error).__name__}: {error}") from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # TimeoutError is an OSError
+            why = f"{type(error).__name__}: {error}"
+            raise (Rejected(why) if is_of_the_rows(error) else Away(why)) from error
 
     async def _connected(self) -> Connection:
         if self._writer is None or self._writer.is_closed():
@@ -159,15 +155,13 @@ class PostgresLog:
             self._begin = BEGIN.format(transaction_timeout="SET LOCAL transaction_timeout = '3500ms';" if newer else "")
         return self._writer
 
-    async def _abandon(self, connection: Connection, error: Exception) -> None:
-        """Roll back after an error that the server itself reported; where that fails too, drop the connection."""
+    async def _rolled_back(self, connection: Connection) -> bool:
+        """Roll back; False where that fails."""
         try:
-            if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
-                self._forget(connection)
-            else:
-                await connection.execute("ROLLBACK")
+            await connection.execute("ROLLBACK")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._forget(connection)
+            return False
+        return True
 
     def _forget(self, connection: Connection) -> None:
         connection.terminate()
@@ -384,6 +378,8 @@ def row_of(found: asyncpg.Record) -> Row:
     return Row._make((*found[:11], tuple(found[11].split()), tuple(found[12].split()), found[13]))
 
 
-def is_of_the_rows(error: asyncpg.PostgresError) -> bool:
-    """Whether the server refused what was to be written, not the work: SQLSTATE classes 22, 23 and 54."""
-    return (error.sqlstate or "")[:2] in ("22", "23", "54")
+def is_of_the_rows(error: BaseException) -> bool:
+    """Whether the rows are at fault, not the work: SQLSTATE classes 22, 23 and 54, or what the driver cannot encode."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in ("22", "23", "54")
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)

@@ -55,12 +55,15 @@
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         const position = Number(fresh.querySelector("[data-position]").dataset.position);
         if (position <= shown) break; // not there yet: the next event will tell
-        await Promise.all([...fresh.querySelectorAll("figure.chart img")].map(preload));
+        const pictures = kept(fresh);
         for (const part of document.querySelectorAll("[data-live]")) {
           const its = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
           if (its) become(part, its);
         }
         shown = position;
+        pictures.forEach(([old, next]) => {
+          preload(next.querySelector("img")).then(() => shown === position && become(old, next));
+        });
         redraw();
         document.dispatchEvent(new CustomEvent("muster:shown", { detail: { position } }));
       }
@@ -69,6 +72,16 @@
     } finally {
       fetching = false;
     }
+  }
+
+  // Numbers come first: lets the fresh page keep the pictures that are shown, and gives those that shall follow.
+  function kept(fresh) {
+    const olds = [...document.querySelectorAll("figure.chart picture")];
+    return [...fresh.querySelectorAll("figure.chart picture")].slice(0, olds.length).map((picture, place) => {
+      const next = picture.cloneNode(true);
+      picture.replaceWith(olds[place].cloneNode(true));
+      return [olds[place], next];
+    });
   }
 
   // Loads an image before it is shown, so that the old one stays until then.

@@ -1,0 +1,53 @@
+"""Schemathesis against both services as they run: what their OpenAPI documents promise, they keep, whatever is sent."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.failure.ledgers import end, launch
+
+EXAMPLES = os.environ.get("MUSTER_SCHEMATHESIS_EXAMPLES") or "8"  # an operation; 1,000 is the promise, and takes hours
+
+# Endless by nature: there are tests of their own for the streams.
+STREAMS = ("/v1/stream", "/v1/changes")
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    home = launch(tmp_path_factory.mktemp("schemathesis"))
+    try:
+        yield home.where
+    finally:
+        end(home)
+
+
+@pytest.mark.failure
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", ["commitments", "projections"])
+def test_a_service_keeps_what_its_openapi_document_promises(
+    services: dict[str, str], service: str, tmp_path: Path
+) -> None:
+    command = [
+        *(str(Path(sys.executable).parent / "schemathesis"), "run", f"{services[service]}/openapi.json"),
+        *("--max-examples", EXAMPLES, "--workers", "2", "--no-color", "--request-timeout", "15"),
+        "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        *(f"--exclude-path={path}" for path in STREAMS),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        timeout=max(280, 60 * int(EXAMPLES)),
+        check=False,
+    )
+    failed = re.sub(r"\n{2,}", "\n", done.stdout)[-6_000:]
+    assert done.returncode == 0, failed + done.stderr[-1_000:]
