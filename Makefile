@@ -26,8 +26,12 @@ run: $(RUN) ## Set up what is missing and run everything: PostgreSQL, NATS, both
 setup: $(DEV) ## Prepare .venv for development
 
 .PHONY: test
-test: $(DEV) ## Run every test (ARGS='-k name' to choose)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV) ## Run the tests (ARGS='-k name' to choose); those of tests/failure have a target of their own
+	@$(BIN)/python -m pytest -m "not failure" $(ARGS)
+
+.PHONY: failure
+failure: $(DEV) ## Kill, cut, fill and freeze what can be, and see that nothing is lost (some minutes)
+	@$(BIN)/python -m pytest -m failure $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure our speeds beside others' in one run (needs wrk); BENCH_ROUNDS and BENCH_SECONDS shorten it

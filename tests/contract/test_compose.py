@@ -247,7 +247,8 @@ def copied(stage: str) -> Iterator[tuple[str, str]]:
     base = text.split()[1]
     if base in stages():
         yield from copied(base)
-    yield from re.findall(r"^COPY ([^-\s]\S*) (\S+)$", text, re.MULTILINE)
+    for sources, target in re.findall(r"^COPY ([^-\s].*) (\S+)$", text, re.MULTILINE):
+        yield from ((source, target) for source in sources.split())
 
 
 @pytest.mark.parametrize("target", ["commitments", "projections", "databases", "nats"])

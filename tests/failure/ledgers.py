@@ -166,7 +166,9 @@ async def scalar(url: str, statement: str, *values: object) -> object:
         await connection.close()
 
 
-async def until(holds: Callable[[], Awaitable[object]], what: str, *, within_s: float = 30.0) -> float:
+async def until(
+    holds: Callable[[], Awaitable[object]], what: str, *, within_s: float = 30.0, every_s: float = 0.05
+) -> float:
     """Wait until something holds, and give how long it took; what cannot be asked just now does not hold."""
     began, last = time.monotonic(), "never asked"
     while time.monotonic() - began < within_s:
@@ -176,7 +178,7 @@ async def until(holds: Callable[[], Awaitable[object]], what: str, *, within_s: 
             last = "it does not hold"
         except (OSError, httpx2.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             last = f"{type(error).__name__}: {error}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(every_s)
     raise AssertionError(f"{what}: not within {within_s} s ({last})")
 
 

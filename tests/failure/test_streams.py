@@ -49,7 +49,8 @@ async def cut(js: JetStreamContext, name: str, *, first: int, count: int) -> Non
     await js._api_request(f"$JS.API.STREAM.CREATE.{name}", to_json(settings | STREAM_SETTINGS), timeout=10)
     for message in kept:
         assert message.subject
-        await js.publish(message.subject, message.data or b"", headers=message.headers)
+        headers = {name: value for name, value in (message.headers or {}).items() if name.startswith("ce-")}
+        await js.publish(message.subject, message.data or b"", headers=headers)
     await client.flush()
 
 

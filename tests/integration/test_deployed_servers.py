@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
@@ -310,13 +311,25 @@ async def catalogue(admin_url: str, names: Names) -> set[tuple[Any, ...]]:
 
 
 async def databases_sql(servers: Servers, names: Names, **passwords: str) -> tuple[int, str]:
-    """Run deploy/postgres/databases.sql as its image does; its exit code and what it said."""
+    """Run deploy/postgres/databases as its image does; its exit code and what it said."""
     roles = {f"MUSTER_{role.removeprefix(f'{names.ledger}_').upper()}_PASSWORD": f"pw-{role}" for role in names.roles}
+    admin = urlsplit(servers.admin_url)
     relay = {"MUSTER_NATS_RELAY_PASSWORD": "pw", "MUSTER_NATS_COMMITMENTS_PASSWORD": "pw"}
     process = await asyncio.create_subprocess_exec(
-        *(str(postgres_files(lent_account()).bin / "psql"), servers.admin_url, "--no-psqlrc", "--quiet"),
-        *("--tuples-only", "--no-align", f"--file={DEPLOY / 'postgres' / 'databases.sql'}"),
-        env={"MUSTER_LEDGER": names.ledger, "LC_ALL": "C"} | roles | relay | passwords,
+        *("/bin/sh", str(DEPLOY / "postgres" / "databases")),
+        env={
+            "PATH": f"{postgres_files(lent_account()).bin}:{os.defpath}",
+            "LC_ALL": "C",
+            "PGHOST": admin.hostname or "",
+            "PGPORT": str(admin.port),
+            "PGUSER": admin.username or "",
+            "PGPASSWORD": admin.password or "",
+            "PGDATABASE": "postgres",
+            "MUSTER_LEDGER": names.ledger,
+            **roles,
+            **relay,
+            **passwords,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

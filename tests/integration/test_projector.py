@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import checkpoints, projector
 from services.projections.checkpoints import Checkpoint, NotStopped
-from services.projections.consumer import Place, Stream
+from services.projections.consumer import Batch, Place, Stream
 from services.projections.database import engine
 from services.projections.projector import Projector, lowest
 from services.projections.read_model import Apply, ReadModel, schema
@@ -205,19 +206,77 @@ async def test_a_worker_that_ends_at_any_moment_leaves_rows_and_checkpoint_toget
         assert await bench.notes(notes) == list(range(1, position + 1))
 
 
-async def test_a_worker_that_is_told_to_end_ends_at_once_even_while_it_connects(bench: Bench) -> None:
+async def test_a_worker_told_to_end_finishes_the_batch_that_it_has_begun(bench: Bench) -> None:
     notes = noting()
+    begun = asyncio.Event()
+
+    async def slowly(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+        begun.set()
+        await conn.execute(text("SELECT pg_sleep(0.3)"))
+        await notes.apply(conn, events)
+
     await bench.published.put(a_ledger(10))
-    dice = random.Random(11)
-    async with bench.worker(notes) as worker:
+    async with bench.working(replace(notes, apply=slowly)):
+        await begun.wait()
+    assert (await bench.checkpoint(notes)).position == 10
+    assert await bench.notes(notes) == list(range(1, 11))
+
+
+class SwallowsCancellation(Stream):
+    """As parts of nats-py do."""
+
+    async def read(self, after: Place, most: int) -> Batch:
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            return Batch()
+        return await super().read(after, most)
+
+
+async def test_a_worker_told_to_end_ends_though_its_cancellation_was_swallowed(bench: Bench) -> None:
+    async with bench.worker(noting(), kind=SwallowsCancellation) as worker:
         await worker.prepare()
-    for _ in range(25):
-        async with bench.worker(notes) as worker:
-            task = asyncio.create_task(worker.run())
-            await asyncio.sleep(dice.uniform(0, 0.05))
-            task.cancel()
-            done, _ = await asyncio.wait((task,), timeout=10)
-            assert done
+        task = asyncio.create_task(worker.run())
+        await holds(lambda: bool(worker.checkpoints))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        done, _ = await asyncio.wait((task,), timeout=5)
+        assert done
+
+
+async def test_a_worker_forgets_what_another_one_made_untrue(bench: Bench) -> None:
+    notes = noting(remembers=True)
+    await bench.published.put(a_ledger(40))
+    async with bench.worker(notes, most=10) as first, bench.worker(notes, most=10) as second:
+        await first.step()
+        await second.step()  # from 10 to 20
+        first._loaded = None  # as after a second
+        await first.step()
+        second._loaded = None
+        await second.step()
+    assert await bench.notes(notes) == list(range(1, 41))
+
+
+async def test_a_worker_forgets_what_it_learned_in_a_transaction_that_failed(bench: Bench) -> None:
+    notes = noting(remembers=True)
+    failures = iter([False, True])
+
+    def remembering() -> Apply:
+        assert notes.remembering is not None
+        inner = notes.remembering()
+
+        async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+            await inner(conn, events)
+            if next(failures, False):
+                raise ConnectionResetError("after all was written")
+
+        return apply
+
+    await bench.published.put(a_ledger(30))
+    async with bench.working(replace(notes, remembering=remembering), most=10):
+        await bench.comes_to(30, notes)
+    assert await bench.notes(notes) == list(range(1, 31))
+    assert next(failures, None) is None
 
 
 async def test_a_lost_database_connection_is_waited_for_and_nothing_is_doubled(bench: Bench) -> None:

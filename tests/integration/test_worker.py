@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import httpx2
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -113,25 +114,26 @@ async def come_to(database: AsyncEngine, position: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.timeout(300)
 async def test_a_worker_killed_again_and_again_leaves_the_same_tables_as_one_that_was_not(
     projections_url: str, nats_reader_url: str, ledger_name: str, database: AsyncEngine, published: Published
 ) -> None:
     dice = Random(5)
-    events = Dice(5, pledges=40).ledger(1_200)
+    events = Dice(5, pledges=40).ledger(500)
     await published.put(events)
-    for kill in range(1, 6):
+    for kill in range(1, 4):
         async with a_worker(projections_url, nats_reader_url, ledger_name, MUSTER_WORKER_BATCH="7") as worker:
-            await come_to(database, kill * 200 + dice.randint(0, 30))
+            await come_to(database, kill * 100 + dice.randint(0, 50))
             await asyncio.sleep(dice.uniform(0, 0.01))
             assert await worker.end(signal.SIGKILL) == -signal.SIGKILL
     async with a_worker(projections_url, nats_reader_url, ledger_name):
-        await come_to(database, 1_200)
+        await come_to(database, 500)
     found = {model.name: await contents(database, model) for model in READ_MODELS}
     async with database.begin() as conn:
         for model in READ_MODELS:
             await conn.execute(text(f"DROP SCHEMA {model.schema} CASCADE"))
     async with a_worker(projections_url, nats_reader_url, ledger_name) as worker:
-        await come_to(database, 1_200)
+        await come_to(database, 500)
         assert (await worker.says(200))["problems"] == []
     assert found == {model.name: await contents(database, model) for model in READ_MODELS}
 

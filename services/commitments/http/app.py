@@ -23,8 +23,8 @@ from services.commitments.settings import Settings
 class Application(FastAPI):
     """Takes commands to their endpoints by itself: what FastAPI does on the way is a quarter of a command's time.
 
-    Everything else, and a command's path with another method, goes the usual way. Endpoints answer their own failures, so
-    no middleware is missed on the short way.
+    Everything else, and a command's path with another method, goes the usual way. Endpoints answer their own failures,
+    so no middleware is missed on the short way.
     """
 
     endpoints: Mapping[str, Endpoint]  # by their paths
