@@ -26,8 +26,12 @@ run: $(RUN) ## Set up what is missing and run everything: PostgreSQL, NATS, both
 setup: $(DEV) ## Prepare .venv for development
 
 .PHONY: test
-test: $(DEV) ## Run the tests (ARGS='-k name' to choose); those of tests/failure have a target of their own
-	@$(BIN)/python -m pytest -m "not failure" $(ARGS)
+test: $(DEV) ## Run the tests (ARGS='-k name' to choose); `make failure` and `make slow` run the others
+	@$(BIN)/python -m pytest -m "not failure and not slow" $(ARGS)
+
+.PHONY: slow
+slow: $(DEV) ## The tests in a browser (Debian's chromium), and random requests against both services
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: failure
 failure: $(DEV) ## Kill, cut, fill and freeze what can be, and see that nothing is lost (some minutes)

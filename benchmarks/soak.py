@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LONGER: Final = {"MUSTER_KILLS": "200", "MUSTER_APPENDED": "50000", "MUSTER_SCHEMATHESIS_EXAMPLES": "1000"}
+LONGER: Final = {
+    "MUSTER_KILLS": "200",
+    "MUSTER_APPENDED": "50000",
+    "MUSTER_SCHEMATHESIS_EXAMPLES": "1000",
+    "MUSTER_SCHEMATHESIS_PHASES": "examples,coverage,fuzzing,stateful",
+}
 NEVER: Final = "86400"
 
 

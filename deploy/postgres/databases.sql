@@ -51,10 +51,13 @@ ALTER ROLE :"projections" LOGIN PASSWORD :'projections_password';
 ALTER ROLE :"projections_reader" LOGIN PASSWORD :'projections_reader_password';
 ALTER ROLE :"projections_reader" SET default_transaction_read_only = on;
 
--- sorted and compared the same on every machine, whatever the server was made with
-SELECT format(
-    'CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE_PROVIDER builtin BUILTIN_LOCALE ''C.UTF-8'' LOCALE ''C''',
-    name, owner)
+-- text is compared the same on every machine, whatever the server was made with; before version 17 as the server does
+SELECT CASE
+    WHEN current_setting('server_version_num')::int >= 170000
+    THEN 'LOCALE_PROVIDER builtin BUILTIN_LOCALE ''C.UTF-8'' LOCALE ''C'''
+    ELSE ''
+END AS locale \gset
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' %s', name, owner, :'locale')
 FROM (VALUES (:'commitments', :'commitments_owner'), (:'projections', :'projections_owner')) AS wanted (name, owner)
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec
 REVOKE ALL ON DATABASE :"commitments" FROM PUBLIC;

@@ -21,6 +21,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = Path("/usr/bin/chromium")
 PAGES = ("/", "/targets/million-drones", "/coalitions/drone-coalition")
 SHOWN = """position => new Promise(done => {

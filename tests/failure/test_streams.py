@@ -28,7 +28,7 @@ from tests.failure.truth import all_agree, log_of, the_log_is_what_was_told
 
 pytestmark = pytest.mark.failure
 
-MEANWHILE = int(os.environ.get("MUSTER_APPENDED") or 10_000)  # entries appended while the stream is away, each time
+MEANWHILE = int(os.environ.get("MUSTER_APPENDED") or 4_000)  # entries appended while the stream is away, each time
 
 
 @asynccontextmanager

@@ -129,8 +129,11 @@ def a_filter(dice: Random) -> Filter:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_every_total_of_a_random_ledger_is_what_the_rule_says(database: AsyncEngine, seed: int) -> None:
+async def test_every_total_of_a_random_ledger_is_what_the_rule_says(
+    database: AsyncEngine, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred questions a ledger, at any day and as known at any position: a thousand in all."""
+    monkeypatch.setattr(coalition_totals, "BLOCK", 16)
     dice = Random(seed)
     events = Dice(seed, pledges=6).ledger(120)
     await apply(database, events, cuts=dice.sample(range(1, 120), dice.randint(0, 30)), forget=bool(seed % 2))
@@ -261,6 +264,30 @@ async def test_a_pledge_with_known_shares_counts_once_in_the_total_and_once_in_e
         ("NLD",): (150, 1),
     }
     assert sum(by_donor.values(), ZERO) == whole
+
+
+async def test_a_total_does_not_depend_on_what_is_summed_beforehand(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole blocks and months, parts of them, their first and last: each is read from another table."""
+    monkeypatch.setattr(coalition_totals, "BLOCK", 8)
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in (0, 14, 30, 31, 45, 59, 60, 90, 120)]
+    pledges = [a_pledge(f"p{n}", pieces(10**k), announced_on=str(days[n % 9])) for n, k in enumerate([0, 1, 2, 3] * 8)]
+    events = recorded(pledges)
+    await apply(database, events)
+    async with database.connect() as conn:
+        for known in (None, 1, 7, 8, 9, 15, 16, 17, 31, 32):
+            for on in days:
+                for since in (None, *(day for day in days if day <= on)):
+                    expected = sum(
+                        pledge.amount.low
+                        for position, pledge in enumerate(pledges, start=1)
+                        if pledge.amount is not None
+                        and position <= (known or 32)
+                        and (since or days[0]) <= date.fromisoformat(pledge.announced_on) <= on
+                    )
+                    found = await totals(conn, on=on, known=known, since=since)
+                    assert sum(vector.low for _, vector in found) == expected, (known, on, since)
 
 
 async def test_a_capability_contains_its_descendants_by_dots(database: AsyncEngine) -> None:

@@ -132,6 +132,7 @@ async def test_a_worker_killed_again_and_again_leaves_the_same_tables_as_one_tha
     async with database.begin() as conn:
         for model in READ_MODELS:
             await conn.execute(text(f"DROP SCHEMA {model.schema} CASCADE"))
+        await conn.execute(text("UPDATE checkpoints SET position = 0"))
     async with a_worker(projections_url, nats_reader_url, ledger_name) as worker:
         await come_to(database, 500)
         assert (await worker.says(200))["problems"] == []
@@ -147,9 +148,9 @@ async def test_a_worker_says_how_far_it_is_and_ends_when_it_is_told_to(
         await worker.says(200)
         assert (await worker.get("/healthz")).status_code == 200
         figures = (await worker.get("/metrics")).text.splitlines()
-        assert 'muster_read_model_position{read_model="coalition_totals",version="1"} 30.0' in figures
-        assert 'muster_read_model_lag_positions{read_model="coalition_totals",version="1"} 0.0' in figures
-        assert 'muster_read_model_running{read_model="coalition_totals",version="1"} 1.0' in figures
+        assert 'muster_read_model_position{read_model="coalition_totals",version="2"} 30.0' in figures
+        assert 'muster_read_model_lag_positions{read_model="coalition_totals",version="2"} 0.0' in figures
+        assert 'muster_read_model_running{read_model="coalition_totals",version="2"} 1.0' in figures
         assert "muster_stream_head 30.0" in figures
         assert "muster_worker_ready 1.0" in figures
         assert await worker.end(signal.SIGTERM) == 0

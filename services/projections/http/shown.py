@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -198,8 +198,3 @@ def entry(standing: Standing, registered: Mapping[str, str] | None = None) -> di
         "amendments": [amended(found) for found in standing.amendments],
         "link": event_link(recorded.event_id),
     }
-
-
-def parties(codes: Iterable[str], registered: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Show parties with their names."""
-    return [{"code": code, "name": party(code, registered)} for code in codes]

@@ -3,17 +3,19 @@
 
 `facts` keeps what was learned of each account, so that the next entry can be compared with it. `postings` is the
 journal: known at position P, a total on day D is the sum of its postings with position <= P and day <= D. `totals` is
-the same summed over all positions, for what is known now. What keeps numbers apart stands once, in `rows`.
+the same summed over all positions, for what is known now; `blocks` is the same summed by month over many positions, so
+that a question about the past need not read the whole journal. What keeps numbers apart stands once, in `rows`.
 """
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import (
     ARRAY,
@@ -44,7 +46,7 @@ from shared.recorded import Recorded
 from shared.timeline import Learned
 
 NAME: Final = "coalition_totals"
-VERSION: Final = 1
+VERSION: Final = 2
 SCHEMA: Final = schema(NAME, VERSION)
 
 METADATA: Final = MetaData(schema=SCHEMA)
@@ -118,6 +120,20 @@ TOTALS: Final = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
+BLOCK: Final = 65_536
+"""How many positions a block sums up: the first holds those below BLOCK, the next those below twice that."""
+
+BLOCKS: Final = Table(
+    "blocks",
+    METADATA,
+    Column("row_id", Integer, nullable=False, autoincrement=False),
+    Column("month", Date, nullable=False),  # its first day
+    Column("block", BigInteger, nullable=False, autoincrement=False),
+    *vector_columns(),
+    PrimaryKeyConstraint("row_id", "month", "block"),
+    postgresql_with={"fillfactor": "70"},
+)
+
 # ------------------------------------------------------------------------------------------------ how it learns
 
 REMEMBERED_ENTRIES: Final = 20_000
@@ -164,6 +180,9 @@ class Posting(NamedTuple):
     vector: Vector
 
 
+Cell: TypeAlias = tuple[Row, date]
+
+
 class Batch(NamedTuple):
     """What a batch of events comes to: its notes, the accounts that each touches, the postings of all."""
 
@@ -204,15 +223,19 @@ def post(news: Sequence[Note], names: Sequence[Iterable[str]], known: Mapping[st
     ]
 
 
-def summed(postings: Iterable[Posting]) -> dict[tuple[Row, date], Vector]:
-    """Add up what a batch posts to the same row and day.
+def summed(postings: Iterable[Posting]) -> tuple[dict[Cell, Vector], dict[tuple[Row, date, int], Vector]]:
+    """Add up what a batch posts to each row and day, and from that to each row, month and block.
 
     A cell that comes to nothing is kept: which cells there are must not depend on where a batch ends.
     """
-    cells: dict[tuple[Row, date], Vector] = defaultdict(Vector)
+    days: dict[Cell, Vector] = {}
+    blocks: dict[tuple[Row, date, int], Vector] = {}
     for posting in postings:
-        cells[posting.row, posting.day] += posting.vector
-    return cells
+        day = posting.row, posting.day
+        month = posting.row, posting.day.replace(day=1), posting.position // BLOCK
+        days[day] = days[day] + posting.vector if day in days else posting.vector
+        blocks[month] = blocks[month] + posting.vector if month in blocks else posting.vector
+    return days, blocks
 
 
 async def learn(conn: AsyncConnection, events: Sequence[Recorded], memory: Memory) -> None:
@@ -334,13 +357,21 @@ WRITE_POSTINGS: Final = f"""
     INSERT INTO {SCHEMA}.postings (position, event_id, day, row_id, account, {VECTOR})
     SELECT * FROM {_unnest(6, "bigint", "uuid", "date", "int", "text", *VECTOR_TYPES)}
 """
+ADD: Final = f"DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in COMPONENTS)}"
 WRITE_TOTALS: Final = f"""
     INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR})
     SELECT * FROM {_unnest(20, "int", "date", *VECTOR_TYPES)}
-    ON CONFLICT (row_id, day) DO UPDATE SET {", ".join(f"{name} = t.{name} + excluded.{name}" for name in COMPONENTS)}
+    ON CONFLICT (row_id, day) {ADD}
 """
-# one journey to the database instead of three
-WRITE: Final = f"WITH facts AS ({WRITE_FACTS}), postings AS ({WRITE_POSTINGS}) {WRITE_TOTALS}"
+WRITE_BLOCKS: Final = f"""
+    INSERT INTO {SCHEMA}.blocks AS t (row_id, month, block, {VECTOR})
+    SELECT * FROM {_unnest(31, "int", "date", "bigint", *VECTOR_TYPES)}
+    ON CONFLICT (row_id, month, block) {ADD}
+"""
+# one journey to the database instead of four
+WRITE: Final = f"""
+    WITH facts AS ({WRITE_FACTS}), postings AS ({WRITE_POSTINGS}), totals AS ({WRITE_TOTALS}) {WRITE_BLOCKS}
+"""
 WRITE_ROWS: Final = f"""
     INSERT INTO {SCHEMA}.rows (row_id, stage, coalition, donors, beneficiaries, capability, unit, finance_type)
     SELECT row_id, stage, coalition, string_to_array(donors, ','), string_to_array(beneficiaries, ','), capability,
@@ -360,11 +391,18 @@ async def write(conn: AsyncConnection, batch: Batch, new_rows: Sequence[Row], nu
     journal = [
         (p.position, p.event_id, p.day, numbers[p.row], p.account, *components(p.vector)) for p in batch.postings
     ]
+    days, months = summed(batch.postings)
     # in one order, so that neighbours in the index come together
-    cells = sorted((numbers[row], day, *components(vector)) for (row, day), vector in summed(batch.postings).items())
+    cells = sorted((numbers[row], day, *components(vector)) for (row, day), vector in days.items())
+    blocks = sorted((numbers[row], month, block, *components(vector)) for (row, month, block), vector in months.items())
     if new_rows:
         await conn.exec_driver_sql(WRITE_ROWS, (*row_arrays(new_rows), [numbers[row] for row in new_rows]))
-    arrays = (*_columns(facts, of=5), *_columns(journal, of=5 + WIDTH), *_columns(cells, of=2 + WIDTH))
+    arrays = (
+        *_columns(facts, of=5),
+        *_columns(journal, of=5 + WIDTH),
+        *_columns(cells, of=2 + WIDTH),
+        *_columns(blocks, of=3 + WIDTH),
+    )
     await conn.exec_driver_sql(WRITE, arrays)
 
 
@@ -455,14 +493,14 @@ async def totals(
     known has several such rows: `pledges` counts it on one of them, `parts` on each. Rows that come to nothing are
     left out.
     """
-    source, conditions, values = _asked(on, known, since, where)
+    parts, values = _parts(on, known, since, where)
     parties = "" if by is None else f", r.{by}"
     keys = f"r.capability, r.unit, r.stage, r.finance_type{parties}"
     found = await conn.execute(
         text(
             f"""
             SELECT {keys}, {_sums("s")}
-            FROM (SELECT row_id, {_sums("p")} FROM {SCHEMA}.{source} p WHERE {conditions} GROUP BY row_id) s
+            FROM ({" UNION ALL ".join(parts)}) s
             JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {keys} ORDER BY {keys}
             """
         ),
@@ -547,8 +585,7 @@ def _asked(
     on: date, known: int | None, since: date | None, where: Filter, *, journal: bool = False
 ) -> tuple[str, str, dict[str, Any]]:
     """Give (table, conditions on `p`, values): the journal where a past or one account is asked, else the totals."""
-    conditions, values = ["p.day <= :on"], {"on": on}
-    asked: dict[str, Any] = dict(values)
+    conditions, asked = ["p.day <= :on"], {"on": on} | _of_rows(where)[1]
     if since is not None:
         conditions.append("p.day >= :since")
         asked["since"] = since
@@ -556,13 +593,70 @@ def _asked(
         conditions.append("p.position <= :known")
         asked["known"] = known
     if where.account is not None:
-        conditions.append("p.account = :account")
+        # an account has few facts, and is not indexed in the journal
+        facts = f"SELECT f.position FROM {SCHEMA}.facts f WHERE f.account = :account"
+        conditions.append(f"p.account = :account AND p.position IN ({facts})")
         asked["account"] = where.account
-    of_rows, row_values = _of_rows(where)
-    if of_rows:
-        conditions.append(f"p.row_id IN (SELECT row_id FROM {SCHEMA}.rows r WHERE {' AND '.join(of_rows)})")
+    conditions += _among(where, "p.row_id IN ({rows})")
     from_journal = journal or known is not None or where.account is not None
-    return "postings" if from_journal else "totals", " AND ".join(conditions), asked | row_values
+    return "postings" if from_journal else "totals", " AND ".join(conditions), asked
+
+
+def _parts(on: date, known: int | None, since: date | None, where: Filter) -> tuple[list[str], dict[str, Any]]:
+    """Give the queries whose rows (row_id and sums) add up to what is asked, and their values.
+
+    Whole months known in whole blocks come from `blocks`. What is left is two strips: the days of the months that are
+    asked in part, and the positions of the block that is.
+    """
+    if where.account is not None:
+        _, conditions, values = _asked(on, known, since, where)
+        return [_summing("postings", conditions)], values
+    values = {"month": on.replace(day=1)} | _of_rows(where)[1]
+    whole = ["p.month < :month"]
+    days = [(on.replace(day=1), on)]
+    if since is not None:
+        values["since_month"] = since.replace(day=1)
+        whole.append("p.month > :since_month")
+        days = _ends(since, on)
+    if known is not None:
+        values |= {"known": known, "block": known // BLOCK, "first": known // BLOCK * BLOCK}
+        whole.append("p.block < :block")
+    parts = [_summing("blocks", " AND ".join([*whole, *_among(where, "p.row_id = ANY(ARRAY({rows}))")]))]
+    for n, (start, end) in enumerate(days):
+        values |= {f"start_{n}": start, f"end_{n}": end}
+        # each row has its days together in the index: all rows are named, also where all are asked for
+        strip = [f"p.day BETWEEN :start_{n} AND :end_{n}", f"p.row_id = ANY(ARRAY({_rows(where)}))"]
+        if known is None:
+            parts.append(_summing("totals", " AND ".join(strip)))
+        else:
+            parts.append(_summing("postings", " AND ".join([*strip, "p.position < :first"])))
+    if known is not None:
+        values |= {"on": on, "since": since or date.min}
+        tail = ["p.position BETWEEN :first AND :known", "p.day BETWEEN :since AND :on"]
+        parts.append(_summing("postings", " AND ".join([*tail, *_among(where, "p.row_id IN ({rows})")])))
+    return parts, values
+
+
+def _ends(since: date, on: date) -> list[tuple[date, date]]:
+    """Give the days from `since` to `on` that are in the month of the one or the other."""
+    first = on.replace(day=1)
+    if since >= first:
+        return [(since, on)]
+    last = since.replace(day=monthrange(since.year, since.month)[1])
+    return [(since, last), (first, on)]
+
+
+def _summing(table: str, conditions: str) -> str:
+    return f"SELECT p.row_id, {_sums('p')} FROM {SCHEMA}.{table} p WHERE {conditions} GROUP BY p.row_id"
+
+
+def _among(where: Filter, condition: str) -> list[str]:
+    """Give the condition that a row is among those asked for, if not all are."""
+    return [condition.format(rows=_rows(where))] if _of_rows(where)[0] else []
+
+
+def _rows(where: Filter) -> str:
+    return f"SELECT r.row_id FROM {SCHEMA}.rows r WHERE {' AND '.join(_of_rows(where)[0]) or 'true'}"
 
 
 CONDITIONS: Final = {
