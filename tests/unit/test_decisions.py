@@ -346,6 +346,13 @@ def test_a_correction_says_the_same_kind_of_thing_about_the_same_name() -> None:
     WORLD.when(correct(3, a_delivery("d2"))).refused(OtherEntry)
 
 
+def test_a_correction_that_moves_an_entry_is_heard_by_both_coalitions() -> None:
+    ledger = given(a_coalition("drones"), a_coalition("shells"), a_pledge("x", pieces(5), coalition="drones"))
+    now = a_pledge("x", pieces(5), coalition="shells", by="LVA")
+    (corrected,) = ledger.when(correct(3, now)).then(EntryCorrected)
+    assert (corrected.coalitions, corrected.parties) == (("drones", "shells"), ("GBR", "LVA"))
+
+
 def test_a_correction_is_refused_if_what_follows_could_not_stand_on_it() -> None:
     ledger = WORLD.and_given(revised("x", pieces(600), on="2024-03-01"))
     ledger.when(correct(2, a_pledge("x", euros(400)))).refused(StillStands)

@@ -95,7 +95,10 @@ def correct(world: World, command: Correct) -> Decision:
     if isinstance(now, PledgeAnnounced):
         pledges.announce(history, now)
     _must_stand(world, history.with_entry(placed.event_id, now), placed)
-    corrected = EntryCorrected(**_place(history, placed, now, command), now=now, reason=command.reason)
+    place = _place(history, placed, now, command)
+    place["about_coalitions"] = _both(placed.entry.coalitions, now.coalitions)  # who followed the old one hears of it
+    place["about_parties"] = _both(placed.entry.parties, now.parties)
+    corrected = EntryCorrected(**place, now=now, reason=command.reason)
     return Decision(entries=(corrected,), flags=_flags(world, now))
 
 
@@ -287,6 +290,10 @@ def _place(history: History, placed: Placed, shown: Entry, command: Amend) -> _P
         "refs": command.refs,
         "note": command.note,
     }
+
+
+def _both(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*before, *now)))
 
 
 def _named(entry: Entry) -> str:

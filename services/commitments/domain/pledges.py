@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -225,7 +225,9 @@ def delivered(pledge: History) -> Iterator[tuple[int, DeliveryReported]]:
             yield said.position, said.entry
 
 
-def _arrived(reports: Iterable[tuple[int, DeliveryReported]]) -> Vector:
+def _arrived(reports: Sequence[tuple[int, DeliveryReported]]) -> Vector:
+    if all(entry.covers == "this" for _, entry in reports):  # in any order; there may be thousands
+        return Vector(low=sum((entry.amount.low for _, entry in reports), Decimal(0)))
     facts = [
         Fact(last_day(entry.delivered_on), position, entry.amount.vector, sets=entry.covers == "so_far")
         for position, entry in reports

@@ -1,6 +1,6 @@
 """Where a request arrives: by path and method to its handler, and whatever goes wrong to a problem document.
 
-These are plain Starlette routes on the application: FastAPI's own routing takes half of a command's time (hotpath.md).
+These are plain Starlette routes on the application: FastAPI's own routing takes half of a command's time.
 Each path has one endpoint for all of its methods, so that a 405 can say which ones there are.
 """
 

@@ -9,11 +9,10 @@ that a question about the past need not read the whole journal. What keeps numbe
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
@@ -602,52 +601,90 @@ def _asked(
     return "postings" if from_journal else "totals", " AND ".join(conditions), asked
 
 
+class Strip(NamedTuple):
+    """Days, or positions, to be added to what is summed beforehand, or (-1) to be taken off it; both ends included."""
+
+    first: Any
+    last: Any
+    sign: Literal[1, -1] = 1
+
+
+def days_of(since: date | None, on: date) -> tuple[date, date, list[Strip]]:
+    """Give (first month, month after the last, strips of days) that together are the days from `since` to `on`.
+
+    Of a month that is asked in part either its days are added, or it is taken whole and the others are taken off,
+    whichever are fewer.
+    """
+    month = on.replace(day=1)
+    if since is not None and since >= month:
+        return month, month, [Strip(since, on)]
+    strips: list[Strip] = []
+    end = _next(month) if on.day > HALF_A_MONTH else month
+    if end == month:
+        strips.append(Strip(month, on))
+    elif on + ONE_DAY < end:
+        strips.append(Strip(on + ONE_DAY, end - ONE_DAY, -1))
+    if since is None:
+        return date.min, end, strips
+    start = since.replace(day=1)
+    if since.day > HALF_A_MONTH:
+        start = _next(start)
+        strips.append(Strip(since, start - ONE_DAY))
+    elif since > start:
+        strips.append(Strip(start, since - ONE_DAY, -1))
+    return start, end, strips
+
+
+def positions_of(known: int) -> tuple[int, Strip]:
+    """Give (how many whole blocks, the strip of positions) that together are the positions up to `known`."""
+    blocks = known // BLOCK
+    if known - blocks * BLOCK < BLOCK // 2:
+        return blocks, Strip(blocks * BLOCK, known)
+    return blocks + 1, Strip(known + 1, (blocks + 1) * BLOCK - 1, -1)
+
+
+HALF_A_MONTH: Final = 15
+ONE_DAY: Final = timedelta(days=1)
+
+
+def _next(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
+
+
 def _parts(on: date, known: int | None, since: date | None, where: Filter) -> tuple[list[str], dict[str, Any]]:
     """Give the queries whose rows (row_id and sums) add up to what is asked, and their values.
 
-    Whole months known in whole blocks come from `blocks`. What is left is two strips: the days of the months that are
-    asked in part, and the positions of the block that is.
+    Whole months known in whole blocks come from `blocks`. What is left are strips: the days of months that are asked
+    in part, and the positions of the block that is.
     """
     if where.account is not None:
         _, conditions, values = _asked(on, known, since, where)
         return [_summing("postings", conditions)], values
-    values = {"month": on.replace(day=1)} | _of_rows(where)[1]
-    whole = ["p.month < :month"]
-    days = [(on.replace(day=1), on)]
-    if since is not None:
-        values["since_month"] = since.replace(day=1)
-        whole.append("p.month > :since_month")
-        days = _ends(since, on)
+    start, end, strips = days_of(since, on)
+    values = {"start": start, "end": end} | _of_rows(where)[1]
+    whole = ["p.month >= :start", "p.month < :end", *_among(where, "p.row_id = ANY(ARRAY({rows}))")]
+    parts = []
+    in_blocks = []
     if known is not None:
-        values |= {"known": known, "block": known // BLOCK, "first": known // BLOCK * BLOCK}
-        whole.append("p.block < :block")
-    parts = [_summing("blocks", " AND ".join([*whole, *_among(where, "p.row_id = ANY(ARRAY({rows}))")]))]
-    for n, (start, end) in enumerate(days):
-        values |= {f"start_{n}": start, f"end_{n}": end}
-        # each row has its days together in the index: all rows are named, also where all are asked for
-        strip = [f"p.day BETWEEN :start_{n} AND :end_{n}", f"p.row_id = ANY(ARRAY({_rows(where)}))"]
-        if known is None:
-            parts.append(_summing("totals", " AND ".join(strip)))
-        else:
-            parts.append(_summing("postings", " AND ".join([*strip, "p.position < :first"])))
-    if known is not None:
+        blocks, positions = positions_of(known)
+        values |= {"blocks": blocks, "edge": blocks * BLOCK, "first": positions.first, "last": positions.last}
         values |= {"on": on, "since": since or date.min}
-        tail = ["p.position BETWEEN :first AND :known", "p.day BETWEEN :since AND :on"]
-        parts.append(_summing("postings", " AND ".join([*tail, *_among(where, "p.row_id IN ({rows})")])))
+        whole.append("p.block < :blocks")
+        in_blocks = ["p.position < :edge"]
+        strip = ["p.position BETWEEN :first AND :last", "p.day BETWEEN :since AND :on"]
+        parts.append(_summing("postings", " AND ".join([*strip, *_among(where, "p.row_id IN ({rows})")]), positions))
+    parts.append(_summing("blocks", " AND ".join(whole)))
+    for n, days in enumerate(strips):
+        values |= {f"first_{n}": days.first, f"last_{n}": days.last}
+        # each row has its days together in the index: all rows are named, also where all are asked for
+        strip = [f"p.day BETWEEN :first_{n} AND :last_{n}", f"p.row_id = ANY(ARRAY({_rows(where)}))", *in_blocks]
+        parts.append(_summing("totals" if known is None else "postings", " AND ".join(strip), days))
     return parts, values
 
 
-def _ends(since: date, on: date) -> list[tuple[date, date]]:
-    """Give the days from `since` to `on` that are in the month of the one or the other."""
-    first = on.replace(day=1)
-    if since >= first:
-        return [(since, on)]
-    last = since.replace(day=monthrange(since.year, since.month)[1])
-    return [(since, last), (first, on)]
-
-
-def _summing(table: str, conditions: str) -> str:
-    return f"SELECT p.row_id, {_sums('p')} FROM {SCHEMA}.{table} p WHERE {conditions} GROUP BY p.row_id"
+def _summing(table: str, conditions: str, strip: Strip | None = None) -> str:
+    sums = _sums("p", "-" if strip is not None and strip.sign < 0 else "")
+    return f"SELECT p.row_id, {sums} FROM {SCHEMA}.{table} p WHERE {conditions} GROUP BY p.row_id"
 
 
 def _among(where: Filter, condition: str) -> list[str]:
@@ -682,8 +719,8 @@ def _of_rows(where: Filter) -> tuple[list[str], dict[str, Any]]:
     return conditions, values
 
 
-def _sums(table: str) -> str:
-    return ", ".join(f"sum({table}.{name}) AS {name}" for name in COMPONENTS)
+def _sums(table: str, sign: str = "") -> str:
+    return ", ".join(f"{sign}sum({table}.{name}) AS {name}" for name in COMPONENTS)
 
 
 def _total_row(row: RowMapping, by: By | None) -> TotalRow:

@@ -1,0 +1,46 @@
+"""What is summed beforehand and what is added or taken off makes exactly the days and positions that were asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.projections.read_models.coalition_totals import BLOCK, Strip, days_of, positions_of
+
+BEGINNING = date(2023, 12, 1)
+DAYS = [BEGINNING + timedelta(days=n) for n in range(480)]
+
+
+def covered(start: date, end: date, strips: list[Strip]) -> Counter[date]:
+    """How often each day is counted."""
+    counted = Counter({day: 1 for day in DAYS if start <= day.replace(day=1) < end})
+    for strip in strips:
+        assert strip.first <= strip.last
+        counted.update({day: strip.sign for day in DAYS if strip.first <= day <= strip.last})
+    return +counted if min(counted.values(), default=0) >= 0 else counted
+
+
+@given(on=st.sampled_from(DAYS), since=st.none() | st.sampled_from(DAYS))
+def test_days_asked_for_are_counted_once_and_no_others(on: date, since: date | None) -> None:
+    if since is not None and since > on:
+        since, on = on, since
+    wanted = {day for day in DAYS if day <= on and (since is None or day >= since)}
+    assert covered(*days_of(since, on)) == Counter(wanted)
+
+
+@given(on=st.sampled_from(DAYS), since=st.none() | st.sampled_from(DAYS))
+def test_no_strip_is_longer_than_half_a_month(on: date, since: date | None) -> None:
+    if since is not None and (since > on or since.replace(day=1) == on.replace(day=1)):
+        since = None
+    assert all((strip.last - strip.first).days < 16 for strip in days_of(since, on)[2])
+
+
+@given(known=st.integers(min_value=0, max_value=5 * BLOCK))
+def test_positions_known_are_whole_blocks_and_at_most_half_a_block(known: int) -> None:
+    blocks, strip = positions_of(known)
+    assert blocks * BLOCK + strip.sign * (strip.last - strip.first + 1) == known + 1
+    assert strip.last - strip.first + 1 <= BLOCK // 2 + 1
+    assert strip.first == (blocks * BLOCK if strip.sign > 0 else known + 1)
