@@ -17,6 +17,7 @@ from shared.subjects import head_hint
 
 RECONNECT_S: Final = 0.5
 CONNECT_S: Final = 2
+CANCEL_S: Final = 0.5
 
 log = structlog.get_logger()
 
@@ -91,8 +92,9 @@ async def hints(url: str, ledger: str, heard: Growth, own: Growth) -> AsyncItera
     try:
         yield
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        while not working.done():  # a client that is just connecting may swallow the first
+            working.cancel()
+            await asyncio.wait([working], timeout=CANCEL_S)
 
 
 async def _exchange(url: str, subject: str, growth: Growth, own: Growth) -> None:

@@ -161,7 +161,7 @@ def test_what_stays_is_watched_and_started_again(services: dict[str, dict[str, A
         assert service["logging"]["options"] == {"max-file": "5", "max-size": "10m"}, name
     ports = {"commitments": 8001, "relay": 8011, "worker": 8012, "projections": 8002}
     for name, port in ports.items():
-        assert staying[name]["healthcheck"]["test"] == ["CMD", "python", "-I", "-S", "/srv/muster/alive.py", str(port)]
+        assert staying[name]["healthcheck"]["test"] == ["CMD", "python", "-I", "-S", "/srv/muster/ready.py", str(port)]
 
 
 def test_the_processes_wait_for_the_jobs_and_the_jobs_for_postgresql(services: dict[str, dict[str, Any]]) -> None:
@@ -276,7 +276,7 @@ def test_the_image_of_a_service_holds_the_contract_and_itself_and_starts_with_th
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, place)
-    assert {path.name for path in tmp_path.iterdir()} == {"alive.py", "shared", "services", "migrations"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ready.py", "shared", "services", "migrations"}
     assert not list(tmp_path.rglob(f"*{sibling}*/__init__.py"))
     assert (tmp_path / "migrations" / service / "versions").is_dir()
     done = subprocess.run(
@@ -297,16 +297,16 @@ def test_what_the_images_copy_is_let_into_the_build() -> None:
     assert {way for way in allowed if not any(f"{source}/".startswith(f"{way}/") for source in sources)} == set()
 
 
-def test_a_process_that_does_not_say_that_it_is_alive_fails_its_check() -> None:
+def test_a_process_that_cannot_do_its_work_fails_its_check() -> None:
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/healthz" else 404)
+            self.send_response(status if self.path == "/readyz" else 404)
             self.end_headers()
 
         def log_message(self, *_: object) -> None: ...
 
     def check(port: int) -> int:
-        command = [sys.executable, "-I", "-S", str(DEPLOY / "alive.py"), str(port)]
+        command = [sys.executable, "-I", "-S", str(DEPLOY / "ready.py"), str(port)]
         return subprocess.run(command, capture_output=True, check=False).returncode
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:

@@ -78,6 +78,17 @@ def test_every_operation_has_a_name_of_its_own_and_every_reference_leads_somewhe
         assert resolved({"$ref": reference})
 
 
+def test_links_lead_on_from_a_thing_to_all_that_can_happen_to_it() -> None:
+    by_id = {operation["operationId"]: (path, operation) for _, path, operation in OPERATIONS}
+    for _, _, operation in OPERATIONS:
+        for link in operation["responses"].get("201", {}).get("links", {}).values():
+            path, _ = by_id[link["operationId"]]
+            assert set(link["parameters"]) == set(re.findall(r"{(\w+)}", path))
+    announced = by_id["announcePledge"][1]["responses"]["201"]["links"]
+    assert {"withdrawPledge", "commitPledge", "readPledge", "retractEntry", "readStream"} <= set(announced)
+    assert "confirmDelivery" not in announced
+
+
 @pytest.mark.parametrize(("method", "path", "operation"), NAMED)
 def test_every_operation_says_all_that_one_has_to_know(method: str, path: str, operation: Json) -> None:
     assert operation["summary"].endswith(".")
@@ -85,7 +96,7 @@ def test_every_operation_says_all_that_one_has_to_know(method: str, path: str, o
     in_path = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
     assert in_path == set(re.findall(r"{(\w+)}", path))
     for parameter in operation.get("parameters", []):
-        assert "example" in parameter or parameter["in"] == "query"
+        assert "example" in parameter or parameter["in"] == "query" or parameter["name"] == "If-Match"
         if "example" in parameter:
             assert fitting(parameter["schema"]).is_valid(parameter["example"]), parameter
     assert {"500"} <= set(operation["responses"])

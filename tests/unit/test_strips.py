@@ -44,3 +44,11 @@ def test_positions_known_are_whole_blocks_and_at_most_half_a_block(known: int) -
     assert blocks * BLOCK + strip.sign * (strip.last - strip.first + 1) == known + 1
     assert strip.last - strip.first + 1 <= BLOCK // 2 + 1
     assert strip.first == (blocks * BLOCK if strip.sign > 0 else known + 1)
+
+
+def test_the_last_day_there_is_can_be_asked_for() -> None:
+    assert days_of(None, date.max) == (date.min, date(9999, 12, 1), [Strip(date(9999, 12, 1), date.max)])
+    assert days_of(date(9999, 11, 30), date.max)[1:] == (
+        date(9999, 12, 1),
+        [Strip(date(9999, 12, 1), date.max), Strip(date(9999, 11, 30), date(9999, 11, 30))],
+    )

@@ -205,26 +205,58 @@ def command(route: Route) -> Schema:
         "operationId": route.operation,
         "summary": route.summary,
         "tags": [route.path.split("/")[2]],
-        "parameters": [*in_path(route.path), parameters.IDEMPOTENCY_KEY, parameters.IF_MATCH, parameters.TRACEPARENT],
+        "parameters": [
+            *in_path(route.path),
+            parameters.idempotency_key(f"{route.operation}-17"),
+            parameters.IF_MATCH,
+            parameters.TRACEPARENT,
+        ],
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": {"$ref": REF.format(model=model)}, "example": example}},
         },
         "responses": {
             "200": {"description": "It was so already", **answer},
-            "201": {"description": "Recorded", **answer},
+            "201": {"description": "Recorded", **answer, "links": links(route)},
             **problems(*COMMAND_PROBLEMS),
         },
     }
 
 
+def links(route: Route) -> Schema:
+    """Say where a caller goes on from a command: to what else there is about the thing, and to its event."""
+    names = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", route.path)}
+    onward = [other for other in ROUTES if other is not route and other.path.startswith(f"{route.path}/")]
+    own = {
+        other.operation: {"operationId": other.operation, "parameters": names}
+        for other in onward
+        if len(re.findall(r"{(\w+)}", other.path)) == len(names) and route.method == "PUT"
+    }
+    event = {"event_id": "$response.body#/events/0/event_id"}
+    about = {name: {"operationId": name, "parameters": event} for name in ("readEvent", *AMENDMENTS)}
+    stream = {"operationId": "readStream", "parameters": {"stream": "$response.body#/stream"}}
+    shown = {reading(route): {"operationId": reading(route), "parameters": names}} if route.method == "PUT" else {}
+    return own | about | {"readStream": stream} | shown
+
+
+AMENDMENTS: Final = tuple(route.operation for route in COMMANDS if route.entry is None)
+
+
+def reading(route: Route) -> str:
+    """Give the id of the operation that shows what a command made."""
+    return f"read{singular(route).capitalize()}"
+
+
+def singular(route: Route) -> str:
+    """Say what a command makes, in one word."""
+    noun = route.path.rsplit("/", 2)[1]
+    return {"parties": "party", "capabilities": "capability", "deliveries": "delivery"}.get(noun, noun.rstrip("s"))
+
+
 def thing(route: Route) -> Schema:
     """Describe the GET of what a command made."""
-    noun = route.path.rsplit("/", 2)[1]
-    singular = {"parties": "party", "capabilities": "capability", "deliveries": "delivery"}.get(noun, noun.rstrip("s"))
-    kinds = (
-        ["CoalitionFormed", "MemberJoined"] if singular == "member" else [route.entry.__name__ if route.entry else ""]
-    )
+    what = singular(route)
+    kinds = ["CoalitionFormed", "MemberJoined"] if what == "member" else [route.entry.__name__ if route.entry else ""]
     entry = (
         {"anyOf": [{"$ref": REF.format(model=kind)} for kind in kinds]}
         if len(kinds) > 1
@@ -244,8 +276,8 @@ def thing(route: Route) -> Schema:
         },
     }
     return {
-        "operationId": f"read{singular.capitalize()}",
-        "summary": f"The {singular}: its opening entry as corrected, and what was recorded about it.",
+        "operationId": reading(route),
+        "summary": f"The {what}: its opening entry as corrected, and what was recorded about it.",
         "tags": [route.path.split("/")[2]],
         "parameters": [*in_path(route.path), parameters.IF_NONE_MATCH],
         "responses": {

@@ -16,8 +16,9 @@ def _query(name: str, schema: Parameter, said: str) -> Parameter:
     return {"name": name, "in": "query", "schema": schema, "description": said}
 
 
-def _head(name: str, schema: Parameter, said: str, example: str) -> Parameter:
-    return {"name": name, "in": "header", "schema": schema, "description": said, "example": example}
+def _head(name: str, schema: Parameter, said: str, example: str | None = None) -> Parameter:
+    described = {"name": name, "in": "header", "schema": schema, "description": said}
+    return described if example is None else described | {"example": example}
 
 
 AFTER: Final = _query(
@@ -44,17 +45,22 @@ LAST_EVENT_ID: Final = _head(
     "the last id that was received; it goes before `after`",
     "7",
 )
-IDEMPOTENCY_KEY: Final = _head(
-    "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
-    "names this request: the same key with the same body gets the same answer, also years later",
-    "2f1c6f0e-import-17",
-)
+
+
+def idempotency_key(example: str) -> Parameter:
+    """Describe the key of a command; each has an example of its own, for a key stands for one request."""
+    return _head(
+        "Idempotency-Key",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+        "names this request: the same key with the same body gets the same answer, also years later",
+        example,
+    )
+
+
 IF_MATCH: Final = _head(
     "If-Match",
     {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}"(, ?"[0-9]{1,9}")*)$'},
-    "the version (the ETag) that the stream must have, or several; `*`: there must be one",
-    '"1"',
+    'the version (the ETag) that the stream must have, as "1", or several; `*`: there must be one',
 )
 IF_NONE_MATCH: Final = _head(
     "If-None-Match", {"type": "string", "pattern": '^"[0-9]{1,9}"$'}, "the version that the caller has already", '"1"'

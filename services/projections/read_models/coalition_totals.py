@@ -619,7 +619,7 @@ def days_of(since: date | None, on: date) -> tuple[date, date, list[Strip]]:
     if since is not None and since >= month:
         return month, month, [Strip(since, on)]
     strips: list[Strip] = []
-    end = _next(month) if on.day > HALF_A_MONTH else month
+    end = _next(month) if on.day > HALF_A_MONTH and month < LAST_MONTH else month
     if end == month:
         strips.append(Strip(month, on))
     elif on + ONE_DAY < end:
@@ -645,6 +645,7 @@ def positions_of(known: int) -> tuple[int, Strip]:
 
 HALF_A_MONTH: Final = 15
 ONE_DAY: Final = timedelta(days=1)
+LAST_MONTH: Final = date.max.replace(day=1)
 
 
 def _next(month: date) -> date:
