@@ -181,7 +181,7 @@ def test_the_processes_wait_for_the_jobs_and_the_jobs_for_postgresql(services: d
         "worker": {"projections-migrations": through, "nats": well},
         "projections": {"projections-migrations": through},
     }
-    assert {services[job]["restart"] for job in JOBS} == {"no"}
+    assert {services[job]["restart"] for job in JOBS} == {"on-failure:5"}
 
 
 def test_data_lies_in_volumes_with_names(services: dict[str, dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from tests.failure.ledgers import end, launch
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = os.environ.get("MUSTER_SCHEMATHESIS_EXAMPLES") or "8"  # an operation; 1,000 is the promise, and takes hours
+EXAMPLES = os.environ.get("MUSTER_SCHEMATHESIS_EXAMPLES") or "4"  # an operation; 1,000 is the promise, and takes hours
 
 # The write side has some sixty operations: every edge of every field takes it many minutes, so that is for the soak.
 PHASES = {
@@ -29,8 +29,8 @@ CONFIG = """
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 """
 
-# Endless by nature: there are tests of their own for the streams.
-STREAMS = ("/v1/stream", "/v1/changes")
+# Streams are endless by nature, and imports are NDJSON, which Schemathesis cannot write: both have tests of their own.
+LEFT_OUT = {"commitments": ("/v1/stream", "/v1/imports"), "projections": ("/v1/changes",)}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_service_keeps_what_its_openapi_document_promises(
         *("run", f"{services[service]}/openapi.json", "--phases", PHASES[service]),
         *("--max-examples", EXAMPLES, "--workers", "2", "--no-color", "--request-timeout", "15"),
         "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
-        *(f"--exclude-path={path}" for path in STREAMS),
+        *(f"--exclude-path={path}" for path in LEFT_OUT[service]),
     ]
     done = subprocess.run(
         command,
