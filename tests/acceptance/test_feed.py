@@ -227,13 +227,13 @@ async def test_filters_hold_together(log: Log) -> None:
         assert [event["position"] for event in stream["events"]] == ["2", "4"]
 
 
-async def test_a_correction_is_found_by_whom_the_entry_was_about(log: Log) -> None:
+async def test_a_correction_is_found_by_whom_the_entry_was_and_is_about(log: Log) -> None:
     async with write_side(log) as side:
         first = await side.put("/v1/pledges/a", a_pledge())
         event_id = first.json()["events"][0]["event_id"]
         body = a_pledge(donors=[{"party": "DNK"}], reason="misread")
         await side.post(f"/v1/events/{event_id}/correct", body)
-        for query, positions in (("party=DNK", ["2"]), ("party=GBR", ["1"])):
+        for query, positions in (("party=DNK", ["2"]), ("party=GBR", ["1", "2"])):
             page = (await side.get(f"/v1/events?{query}")).json()
             assert [event["position"] for event in page["events"]] == positions
 
