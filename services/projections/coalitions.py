@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from shared.days import last_day
 from shared.events import Entry
@@ -31,6 +32,14 @@ class Membership:
 
     role: Role
     instrument: Instrument | None
+
+
+class Span(NamedTuple):
+    """How a party was in a coalition from a day to another."""
+
+    start: date
+    end: date
+    membership: Membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,17 @@ class Coalition:
         """Give who is in it on a day, in any role."""
         found = ((party, timeline.on(on)) for party, timeline in self.members.items())
         return {party: membership for party, membership in found if membership is not None}
+
+    def spans(self, until: date) -> dict[str, list[Span]]:
+        """Give, by party, from when to when it was in it in one role, up to a day; those who left are among them."""
+        found: dict[str, list[Span]] = {}
+        for party, timeline in self.members.items():
+            days = [(day, membership) for day, membership in timeline if day <= until]
+            ends = [*(day for day, _ in days[1:]), *([until] if days else [])]
+            spans = [Span(day, end, how) for (day, how), end in zip(days, ends, strict=True) if how is not None]
+            if spans:
+                found[party] = spans
+        return found
 
     def member_count(self, on: date) -> int:
         """Count leads and members on a day."""

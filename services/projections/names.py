@@ -45,6 +45,14 @@ def party(code: str, registered: Mapping[str, str] | None = None) -> str:
     return (registered or {}).get(code) or countries().get(code) or code
 
 
+def capability(code: str, registered: Mapping[str, str] | None = None) -> str:
+    """Give a capability's name as it stands in a sentence: `interceptor drones`; its code where nobody named it."""
+    name = (registered or {}).get(code)
+    if name is None:
+        return code
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]
+
+
 def unit(code: str) -> str:
     """Give a unit's name: `pieces`, or the currency's."""
     return "pieces" if code == PIECE else currency(code)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 pytestmark = pytest.mark.slow
 
@@ -206,3 +206,24 @@ async def test_every_link_and_field_is_reached_by_the_keyboard_in_the_order_of_t
         reached.append(int(await page.evaluate("document.activeElement.dataset.place ?? -1")))
         assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert reached == list(range(wanted))
+
+
+async def test_the_slider_takes_the_page_through_time_and_back_to_now(muster: dict[str, str], browser: Browser) -> None:
+    page, seen = await a_page(browser, muster["projections"], "/coalitions/drone-coalition")
+    await live(page)
+    now = await page.inner_text("[data-live=content]")
+    slider = page.locator("#through")
+    days = int(await slider.get_attribute("max") or 0)
+    await slider.fill(str(days - 900))
+    await page.locator("[data-live=asof]", has_text="2024").wait_for()
+    then = await page.inner_text("[data-live=content]")
+    assert "first-person-view drones" in then
+    assert then != now
+    assert "on=2024-" in page.url
+    assert not await page.locator("#connection").is_visible()
+    assert await slider.get_attribute("aria-valuetext") in page.url
+    await slider.fill(str(days))
+    await expect(page.locator("[data-live=content]")).to_have_text(now, use_inner_text=True)
+    assert "on=" not in page.url
+    await live(page)
+    assert seen.errors == []

@@ -34,7 +34,7 @@ async def test_random_kills_under_load_lose_nothing(tmp_path: Path, seed: int, s
         writing = [
             asyncio.create_task(
                 Writer(f"w{n}", home.commitments, told, seed=seed, coalition="drones").until(
-                    stop, lines=0 if n < 4 else 100
+                    stop, lines=0 if n < 4 else 150
                 )
             )
             for n in range(8)

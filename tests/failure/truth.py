@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections import defaultdict
@@ -14,7 +13,6 @@ from typing import Any, Final
 import asyncpg
 import httpx2
 import nats
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from shared.subjects import stream_name
@@ -81,25 +79,16 @@ async def stream_of(nats_url: str, ledger: str) -> list[tuple[int, str]]:
     client = await nats.connect(nats_url)
     try:
         js = client.jetstream(timeout=10)
-        info = await js.stream_info(stream_name(ledger))
+        wanted = (await js.stream_info(stream_name(ledger))).state.messages
         found: list[tuple[int, str]] = []
-        through = asyncio.Event()
-
-        async def take(msg: Msg) -> None:
-            assert msg.headers
-            found.append((msg.metadata.sequence.stream, msg.headers["ce-id"]))
-            if len(found) == info.state.messages:
-                through.set()
-
-        inbox = client.new_inbox()
-        await client.subscribe(inbox, cb=take, pending_msgs_limit=-1, pending_bytes_limit=-1)
-        await js.add_consumer(
-            stream_name(ledger),
-            ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, deliver_subject=inbox),
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, headers_only=True, mem_storage=True
         )
-        if info.state.messages:
-            async with asyncio.timeout(60):
-                await through.wait()
+        reader = await js.pull_subscribe("", stream=stream_name(ledger), config=config)
+        while len(found) < wanted:
+            for msg in await reader.fetch(min(1_000, wanted - len(found)), timeout=20):
+                assert msg.headers
+                found.append((msg.metadata.sequence.stream, msg.headers["ce-id"]))
         return found
     finally:
         await client.close()

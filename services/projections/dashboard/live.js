@@ -43,28 +43,25 @@
 
   let shown = Number(asof.dataset.position);
   let wanted = shown;
+  let travelling = false; // somebody moved through time: the page is to be as the address says
   let fetching = false;
+
+  const isPinned = () => asof.hasAttribute("data-pinned");
 
   async function refresh() {
     if (fetching) return;
     fetching = true;
     try {
-      while (shown < wanted) {
+      while (travelling || (shown < wanted && !isPinned())) {
+        const moved = travelling;
+        travelling = false;
         const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache" });
         if (!answer.ok) throw new Error(String(answer.status));
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         const position = Number(fresh.querySelector("[data-position]").dataset.position);
-        if (position <= shown) break; // not there yet: the next event will tell
-        const pictures = kept(fresh);
-        for (const part of document.querySelectorAll("[data-live]")) {
-          const its = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
-          if (its) become(part, its);
-        }
+        if (position <= shown && !moved) break; // not there yet: the next event will tell
+        becomeAll(fresh, moved ? 150 : 0);
         shown = position;
-        pictures.forEach(([old, next]) => {
-          preload(next.querySelector("img")).then(() => shown === position && become(old, next));
-        });
-        redraw();
         document.dispatchEvent(new CustomEvent("muster:shown", { detail: { position } }));
       }
     } catch {
@@ -72,6 +69,23 @@
     } finally {
       fetching = false;
     }
+  }
+
+  // Shows a fresh page; its pictures follow, once nothing newer came for `wait` milliseconds.
+  function becomeAll(fresh, wait) {
+    const pictures = kept(fresh);
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const its = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+      if (its) become(part, its);
+    }
+    clearTimeout(becomeAll.later);
+    becomeAll.later = setTimeout(() => {
+      const asked = becomeAll.later;
+      pictures.forEach(([old, next]) => {
+        preload(next.querySelector("img")).then(() => asked === becomeAll.later && become(old, next));
+      });
+      redraw();
+    }, wait);
   }
 
   // Numbers come first: lets the fresh page keep the pictures that are shown, and gives those that shall follow.
@@ -102,22 +116,60 @@
     connection.classList.toggle("away", away);
   }
 
-  if (!asof.hasAttribute("data-pinned") && "EventSource" in window) {
-    let source = null;
-    const listen = () => {
-      source = new EventSource("/v1/changes");
-      source.addEventListener("moved", (event) => {
-        const { position, lag_s } = JSON.parse(event.data);
-        say(lag_s > 0 ? `live, ${lag_s} s behind` : "live");
-        wanted = position < shown ? shown : position;
-        refresh();
-      });
-      source.addEventListener("error", () => say("not connected, trying again", true));
-    };
-    listen();
-    // A page in the back/forward cache may not hold a connection.
-    addEventListener("pagehide", () => source.close());
-    addEventListener("pageshow", (event) => event.persisted && listen());
+  // A page of now listens; a page of the past has nothing to hear.
+  let source = null;
+
+  function listen() {
+    if (source) source.close();
+    source = null;
+    connection.hidden = true;
+    if (isPinned() || !("EventSource" in window)) return;
+    source = new EventSource("/v1/changes");
+    source.addEventListener("moved", (event) => {
+      const { position, lag_s } = JSON.parse(event.data);
+      say(lag_s > 0 ? `live, ${lag_s} s behind` : "live");
+      wanted = position < shown ? shown : position;
+      refresh();
+    });
+    source.addEventListener("error", () => say("not connected, trying again", true));
+  }
+
+  listen();
+  // A page in the back/forward cache may not hold a connection.
+  addEventListener("pagehide", () => source && source.close());
+  addEventListener("pageshow", (event) => event.persisted && listen());
+
+  // ----------------------------------------------------------------------------------- moving through time
+
+  const form = document.querySelector("form.travel");
+  const through = document.getElementById("through");
+  const DAY = 86400000;
+
+  if (form && through) {
+    const first = Date.parse(through.dataset.first);
+    const days = Math.round((Date.parse(through.dataset.last) - first) / DAY);
+    const dayOf = (value) => new Date(first + value * DAY).toISOString().slice(0, 10);
+    const said = Date.parse(form.elements.on.value);
+    through.max = String(days);
+    through.value = String(Number.isNaN(said) ? days : Math.round((said - first) / DAY));
+    through.setAttribute("aria-valuetext", dayOf(Number(through.value)));
+    through.closest("label").hidden = days < 1;
+    through.addEventListener("input", () => {
+      const isNow = Number(through.value) === days;
+      const on = dayOf(Number(through.value));
+      const address = new URL(location.href);
+      if (isNow) address.searchParams.delete("on");
+      else address.searchParams.set("on", on);
+      through.setAttribute("aria-valuetext", on);
+      form.elements.on.value = isNow ? "" : on;
+      form.querySelector(".now").hidden = !address.searchParams.has("on") && !address.searchParams.has("known");
+      history.replaceState(null, "", address);
+      const wasPinned = isPinned();
+      asof.toggleAttribute("data-pinned", address.searchParams.has("on") || address.searchParams.has("known"));
+      if (wasPinned !== isPinned()) listen();
+      travelling = true;
+      refresh();
+    });
   }
 
   // ------------------------------------------------------------------------------------------- live charts

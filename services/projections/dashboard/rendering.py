@@ -108,6 +108,7 @@ def _environment() -> Environment:
         "page": page_of,
         "external": external,
         "party": names.party,
+        "capability": names.capability,
         "unit": names.unit,
     }
     environment.globals |= {"STAGES": names.STAGES, "STATUSES": STATUSES}

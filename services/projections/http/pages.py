@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,13 +12,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.coalitions import Coalition
 from services.projections.dashboard.rendering import SCRIPT, STYLE, render
 from services.projections.http import coalitions, pledges, statements, targets, timeline
 from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
 from services.projections.http.counted import Asked, Counted, merged, own_rows
 from services.projections.http.parameters import Id
 from services.projections.http.postings import PostingsQuery, explain, question
-from services.projections.http.standing import coalitions_known, party_names
+from services.projections.http.standing import all_names, coalition_known, coalitions_known
 from services.projections.http.totals import ordered, total_row
 from services.projections.read_model import ReadModel
 from services.projections.read_models import READ_MODELS, entries
@@ -53,7 +55,7 @@ async def home(request: Request, query: Annotated[AsOfQuery, Query()]) -> Respon
             "targets": [targets.in_list(asof, target) for target in found if target.progress.terms.party is not None],
             "outside": await measures(conn, asof, Filter(coalition="")),
             "recent": await recent(conn, asof, Where()),
-            "names": await party_names(conn, asof),
+            "names": await all_names(conn, asof),
         }
 
     return await answer(request, query, "home.html", make)
@@ -70,11 +72,12 @@ async def coalition_page(
         about = statements.StatementsQuery(coalition=coalition)
         return {
             **detail,
+            "membership": members_over_time(await coalition_known(conn, coalition, asof), asof.on),
             "measures": await measures(conn, asof, Filter(coalition=coalition)),
             "by_donor": await by_donor(conn, asof, Filter(coalition=coalition)),
             "statements": await statements.stated(conn, asof, about),
             "recent": await recent(conn, asof, Where(coalition=coalition)),
-            "names": await party_names(conn, asof),
+            "names": await all_names(conn, asof),
         }
 
     return await answer(request, query, "coalition.html", make)
@@ -90,7 +93,7 @@ async def target_page(
         found = await targets.target_known(conn, target, asof)
         shown = targets.shown(asof, found, request.url.path)
         said = await recent(conn, asof, Where(stream=f"target-{target}"))
-        return {**shown, "recent": said, "names": await party_names(conn, asof)}
+        return {**shown, "recent": said, "names": await all_names(conn, asof)}
 
     return await answer(request, query, "target.html", make)
 
@@ -103,7 +106,7 @@ async def pledge_page(
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         shown = await pledges.detail(conn, asof, pledge, request.url.path)
-        return {**shown, "names": await party_names(conn, asof)}
+        return {**shown, "names": await all_names(conn, asof)}
 
     return await answer(request, query, "pledge.html", make)
 
@@ -119,7 +122,7 @@ async def explain_page(request: Request, query: Annotated[PostingsQuery, Query()
         return {
             **shown,
             "asked": {name: value for name, value in filters.items() if value},
-            "names": await party_names(conn, asof),
+            "names": await all_names(conn, asof),
         }
 
     return await answer(request, query, "explain.html", make)
@@ -151,7 +154,11 @@ async def style() -> Response:
 
 async def answer(request: Request, query: AsOfQuery, template: str, make: Make) -> Response:
     """Answer with a page; it says as of when it is, and how far behind."""
-    response = await reader(request).answer(request, query, READS, make, rendered(request, template))
+
+    async def and_since_when(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        return {**await make(conn, asof), "first_day": await entries.first_day(conn) or asof.today}
+
+    response = await reader(request).answer(request, query, READS, and_since_when, rendered(request, template))
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
@@ -174,6 +181,33 @@ def rendered(request: Request, template: str) -> Render:
         return html.encode(), "text/html"
 
     return write
+
+
+def members_over_time(coalition: Coalition, until: date) -> list[dict[str, Any]]:
+    """Lay out who was in a coalition and when: places of its spans are percents of the time that it exists."""
+    spans = coalition.spans(until)
+    first = min((span.start for found in spans.values() for span in found), default=until)
+    whole = max((until - first).days, 1)
+    return [
+        {
+            "party": party,
+            "role": found[-1].membership.role,
+            "instrument": found[-1].membership.instrument,
+            "joined_on": found[0].start,
+            "left_on": found[-1].end if party not in coalition.present(until) else None,
+            "spans": [
+                {
+                    "role": span.membership.role,
+                    "start": span.start,
+                    "end": span.end,
+                    "x": round(100 * (span.start - first).days / whole, 2),
+                    "width": round(100 * max((span.end - span.start).days, 1) / whole, 2),
+                }
+                for span in found
+            ],
+        }
+        for party, found in sorted(spans.items(), key=lambda item: (item[1][0].start, item[0]))
+    ]
 
 
 async def measures(conn: AsyncConnection, asof: AsOf, where: Filter) -> dict[str, Any]:

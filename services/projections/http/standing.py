@@ -11,7 +11,7 @@ from services.projections.http.problems import unknown
 from services.projections.read_models import entries
 from shared.events import stored_name
 from shared.events.coalitions import CoalitionFormed
-from shared.events.parties import PartyRegistered
+from shared.events.parties import CapabilityNamed, PartyRegistered
 
 
 async def coalition_known(conn: AsyncConnection, name: str, asof: AsOf) -> Coalition:
@@ -41,6 +41,14 @@ async def registered_parties(conn: AsyncConnection, asof: AsOf) -> dict[str, Par
 async def party_names(conn: AsyncConnection, asof: AsOf) -> dict[str, str]:
     """Give the names under which parties were registered, by their codes."""
     return {code: party.name for code, party in (await registered_parties(conn, asof)).items()}
+
+
+async def all_names(conn: AsyncConnection, asof: AsOf) -> dict[str, str]:
+    """Give the names of parties (codes in capitals) and of capabilities (codes in small letters), by their codes."""
+    said = await entries.of_types(conn, [stored_name(CapabilityNamed)], asof.position)
+    standing = (found for about in said.values() for found in entries.as_it_stands(about))
+    named = (found.entry for found in standing if found.live and isinstance(found.entry, CapabilityNamed))
+    return await party_names(conn, asof) | {entry.capability: entry.name for entry in named}
 
 
 async def party_known(conn: AsyncConnection, code: str, asof: AsOf) -> None:

@@ -304,6 +304,11 @@ async def first_reported_after(conn: AsyncConnection, day: date) -> int | None:
     return (await conn.execute(query)).scalar()
 
 
+async def first_day(conn: AsyncConnection) -> date | None:
+    """Give the first day on which something happened; None while nothing did."""
+    return (await conn.execute(select(func.min(TABLE.c.happened_on)))).scalar()
+
+
 async def recorded_at(conn: AsyncConnection, position: int) -> datetime | None:
     """Give when a position was recorded; None for one that is not there."""
     query = select(TABLE.c.recorded_at).where(TABLE.c.position == position)
