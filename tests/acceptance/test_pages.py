@@ -163,6 +163,6 @@ async def test_pages_allow_nothing_from_outside(side: ReadSide) -> None:
 async def test_a_coalitions_page_of_the_past_knows_no_later_members(side: ReadSide) -> None:
     await a_ledger(side)
     await side.record(joins("SWE", role="member", on="2024-06-14"))
-    before = await side.page("/coalitions/drones", on="2024-06-13")
+    before = await side.page("/coalitions/drones?on=2024-06-13")
     assert "Sweden" not in before
-    assert "Sweden" in await side.page("/coalitions/drones", on="2024-06-14")
+    assert "Sweden" in await side.page("/coalitions/drones?on=2024-06-14")
