@@ -54,18 +54,20 @@
     try {
       while (travelling || (shown < wanted && !isPinned())) {
         const moved = travelling;
-        travelling = false;
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache" });
+        const address = location.href;
+        const answer = await fetch(address, { headers: { Accept: "text/html" }, cache: "no-cache" });
         if (!answer.ok) throw new Error(String(answer.status));
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         const position = Number(fresh.querySelector("[data-position]").dataset.position);
         if (position <= shown && !moved) break; // not there yet: the next event will tell
+        if (address === location.href) travelling = false;
         becomeAll(fresh, moved ? 150 : 0);
         shown = position;
         document.dispatchEvent(new CustomEvent("muster:shown", { detail: { position } }));
       }
     } catch {
-      say("could not be brought up to date", true);
+      say("could not be brought up to date, trying again", true);
+      setTimeout(refresh, 1000);
     } finally {
       fetching = false;
     }
