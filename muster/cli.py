@@ -1,13 +1,20 @@
 """The command line: `muster up` and what else is done from a shell."""
 
+from __future__ import annotations
+
 import asyncio
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from muster import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console  # imported when a command needs it
 
 app = typer.Typer(
     name="muster",
@@ -98,6 +105,7 @@ def doctor(
     from muster.children import CannotRun
     from muster.doctor import examine, repair
     from muster.running import Running
+    from services.projections.rebuild import CannotRebuild
 
     try:
         running = Running.of(home.resolve())
@@ -111,11 +119,60 @@ def doctor(
         if finding.advice:
             typer.echo(f"      {finding.advice}")
     if mend:
-        done = asyncio.run(repair(running, findings))
+        try:
+            done = asyncio.run(repair(running, findings))
+        except CannotRebuild as error:
+            typer.secho(f"muster doctor: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
         for said in done or ["there was nothing to mend"]:
             typer.echo(said)
     elif not all(finding.well for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def status(home: Home = Path(".muster")) -> None:
+    """Say what runs and how far it is: services, the log, its stream, every read model.
+
+    Ends with 0 when all is well, 1 when something is not.
+    """
+    from rich.console import Console
+
+    from muster.children import CannotRun
+    from muster.running import Running
+    from muster.status import look, show
+
+    try:
+        found = asyncio.run(look(Running.of(home.resolve())))
+    except CannotRun as error:
+        typer.secho(f"muster status: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
+    show(found, Console())
+    if not found.well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    read_model: Annotated[str, typer.Argument(help="The read model to build anew.")],
+    home: Home = Path(".muster"),
+    check: Annotated[bool, typer.Option("--check", help="Build and compare, but let the old one serve on.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Begin anew what an interrupted rebuild left.")] = False,
+) -> None:
+    """Build a read model anew from the stream, beside the one that serves; compare the two; switch.
+
+    Questions are answered throughout. Interrupted, it goes on where it was when asked again. Ends with 1 where it could
+    not be built, or where --check finds a difference.
+    """
+    from muster.children import CannotRun
+    from muster.rebuilding import build
+    from muster.running import Running
+
+    try:
+        raise typer.Exit(build(Running.of(home.resolve()), read_model, switch=not check, anew=anew))
+    except CannotRun as error:
+        typer.secho(f"muster rebuild: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -140,3 +197,117 @@ def skip(
         typer.secho(f"muster skip: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{read_model} {'tries' if retry else 'passes over'} position {position}")
+
+
+Commitments = Annotated[
+    str | None, typer.Option(help="The commitments service; default: that of the running home.", show_default=False)
+]
+Projections = Annotated[
+    str | None, typer.Option(help="The projections service; default: that of the running home.", show_default=False)
+]
+Report = Annotated[Path | None, typer.Option(help="Write what became of every line, as NDJSON.", dir_okay=False)]
+
+
+@app.command("import")
+def import_(  # noqa: PLR0917  # a parameter is an option; typer passes them by name
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="NDJSON of commands, CSV, XLSX, FTS pages.")],
+    mapping: Annotated[str | None, typer.Option(help="`fts`, or a YAML file that says what the columns mean.")] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="SERIES", help="A release of a series: corrects and retracts.")
+    ] = None,
+    commitments: Commitments = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, send nothing.")] = False,
+    report: Report = None,
+    import_id: Annotated[str | None, typer.Option(help="Name this import; default: after its file.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Correct and retract without asking.")] = False,
+    home: Home = Path(".muster"),
+) -> None:
+    """Record what files say. Twice is once; a line that is refused stops no other.
+
+    Ends with 0 when every line was recorded or stood already, 1 when one was refused, 2 when nothing could be done.
+    """
+    from muster.importing.run import Options, run
+
+    url = commitments if dry_run and as_ is None else _address(commitments, home, "commitments", "import")
+    options = Options(
+        paths=paths,
+        mapping=mapping,
+        series=as_,
+        import_id=import_id,
+        commitments=url,
+        key=os.environ.get("MUSTER_API_KEY") or None,
+        dry_run=dry_run,
+        report=report,
+        yes=yes,
+    )
+    _done("import", lambda console: run(options, console, _confirm))
+
+
+@app.command()
+def retract(
+    imports: Annotated[list[str], typer.Option("--import", metavar="ID", help="The import to undo.")],
+    reason: Annotated[str, typer.Option(help="Why; kept for good.")] = "the import was undone",
+    commitments: Commitments = None,
+    report: Report = None,
+    home: Home = Path(".muster"),
+) -> None:
+    """Undo an import: retract what it recorded and still stands, the last first.
+
+    Ends with 1 when something was refused, because something that was recorded otherwise stands on it.
+    """
+    from muster.importing.run import undo
+
+    url = _address(commitments, home, "commitments", "retract")
+    key = os.environ.get("MUSTER_API_KEY") or None
+    _done("retract", lambda console: undo(imports, reason=reason, url=url, key=key, console=console, report=report))
+
+
+@app.command()
+def reconcile(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files of FTS; none: every statement.")
+    ] = None,
+    mapping: Annotated[str | None, typer.Option(help="How the files are read: `fts`.")] = None,
+    projections: Projections = None,
+    home: Home = Path(".muster"),
+) -> None:
+    """Hold published totals against the ledger's own: stated, ledger, difference.
+
+    Ends with 0 when all agree, 1 when any differs, 2 when nothing could be compared.
+    """
+    from muster.importing.reconciling import reconcile as compare
+
+    url = _address(projections, home, "projections", "reconcile")
+    key = os.environ.get("MUSTER_API_KEY") or None
+    _done("reconcile", lambda console: compare(paths or [], mapping, url, console, key=key))
+
+
+def _address(said: str | None, home: Path, service: str, command: str) -> str:
+    """Give the address that was said, else that of the service that runs in a home."""
+    from muster.children import CannotRun
+    from muster.running import Running
+
+    try:
+        return said or str(getattr(Running.of(home.resolve()), service))
+    except CannotRun as error:
+        typer.secho(f"muster {command}: {error}, or name --{service} URL", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+
+
+def _confirm(question: str) -> bool:
+    """Ask, where somebody can answer."""
+    return sys.stdin.isatty() and typer.confirm(question)
+
+
+def _done(command: str, work: Callable[[Console], int]) -> None:
+    """Do what a command asks for, and end with its code; with 2 where it cannot be done at all."""
+    from rich.console import Console
+
+    from muster.importing.commands import CannotImport
+
+    try:
+        code = work(Console(highlight=False, soft_wrap=True))
+    except CannotImport as error:
+        typer.secho(f"muster {command}: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(code)

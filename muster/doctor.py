@@ -14,17 +14,16 @@ import nats.js.errors
 from nats.js import JetStreamContext
 
 from muster.running import Running
+from services.projections.read_models import READ_MODELS
+from services.projections.rebuild import CannotRebuild, rebuild, report
 from shared.subjects import stream_name
 
 ANSWER_S: Final = 5.0
+WATCH_S: Final = 0.1
 SERVICES: Final = ("commitments", "relay", "worker", "projections")
 
-BEGIN_ANEW: Final = """
-    UPDATE checkpoints SET epoch = '', position = 0, event_id = NULL, recorded_at = NULL, head = 0, behind_since = NULL,
-        status = 'running', reason = NULL, updated_at = now()
-    WHERE name = $1 AND version = $2
-"""
-"""What its worker finds at position 0 without tables, it makes anew."""
+PUBLISHED_S: Final = 600.0
+"""How long a repair waits for the relay to publish the log, before read models are built from the stream."""
 
 Repair = Literal["stream", "read_models"]
 
@@ -108,7 +107,7 @@ def _of_model(log: Log, model: Model) -> Finding:
 
 async def examine(running: Running) -> list[Finding]:
     """Look at everything that runs: is each service ready, and do log, stream and read models agree?"""
-    services = await asyncio.gather(*(_service(name, getattr(running, name)) for name in SERVICES))
+    services = await asyncio.gather(*(service(name, getattr(running, name)) for name in SERVICES))
     try:
         copy = await _copy(running)
         models = await _models(running)
@@ -120,7 +119,11 @@ async def examine(running: Running) -> list[Finding]:
 
 
 async def repair(running: Running, findings: list[Finding]) -> list[str]:
-    """Do what the findings ask for, and say what was done. The log is never touched, but for a new epoch."""
+    """Do what the findings ask for, and say what was done. The log is never touched, but for a new epoch.
+
+    Raises:
+        CannotRebuild: A read model could not be built anew.
+    """
     done = []
     if any(finding.repair == "stream" for finding in findings):
         async with _database(running.log_owner_url) as log:
@@ -128,17 +131,51 @@ async def repair(running: Running, findings: list[Finding]) -> list[str]:
         async with _jetstream(running) as js:
             await js.delete_stream(stream_name(running.ledger))
         done.append("the log has a new epoch; its stream was deleted, and the relay publishes the log again")
-    anew = [model for finding in findings for model in finding.read_models]
+    anew = [key for finding in findings for key in finding.read_models]
     if anew:
-        async with _database(running.read_models_url) as database, database.transaction():
-            for name, version in anew:
-                await database.execute(BEGIN_ANEW, name, version)
-                await database.execute(f'DROP SCHEMA IF EXISTS "{name}_v{version}" CASCADE')
-        done.append(f"the worker builds anew: {', '.join(name for name, _ in anew)}")
+        await _published(running)
+        for model in READ_MODELS:
+            if (model.name, model.version) in anew:
+                found = await rebuild(
+                    model,
+                    database_url=running.read_models_url,
+                    nats_url=running.nats_url,
+                    ledger=running.ledger,
+                    anew=True,
+                )
+                done.append(report(model, found))
     return done
 
 
-async def _service(name: str, url: str) -> Finding:
+async def _published(running: Running) -> None:
+    """Wait until the stream has the whole log: a read model must not be switched to a build of half of it.
+
+    Raises:
+        CannotRebuild: The relay does not publish.
+    """
+    until = asyncio.get_running_loop().time() + PUBLISHED_S
+    while True:
+        log, stream = await head_of_log(running), await head_of_stream(running)
+        if stream >= log:
+            return
+        if asyncio.get_running_loop().time() > until:
+            raise CannotRebuild(f"the relay has not published the log: {stream} of {log}")
+        await asyncio.sleep(WATCH_S)
+
+
+async def head_of_log(running: Running) -> int:
+    """Give the last position of the log."""
+    return (await _log(running, [])).head
+
+
+async def head_of_stream(running: Running) -> int:
+    """Give the last position of the stream; 0 for one that is not there."""
+    copy = await _copy(running)
+    return copy.last if copy else 0
+
+
+async def service(name: str, url: str) -> Finding:
+    """Ask a service whether it is ready."""
     try:
         async with httpx2.AsyncClient(timeout=ANSWER_S) as client:
             answer = await client.get(f"{url}/readyz")
@@ -166,7 +203,8 @@ async def _models(running: Running) -> tuple[Model, ...]:
             "SELECT name, version, position, event_id::text, CASE status WHEN 'stopped' THEN reason END AS reason "
             "FROM checkpoints ORDER BY name, version"
         )
-    return tuple(Model(**dict(row)) for row in rows)
+    ours = {(model.name, model.version) for model in READ_MODELS}  # not earlier versions, nor builds beside
+    return tuple(Model(**dict(row)) for row in rows if (row["name"], row["version"]) in ours)
 
 
 async def _copy(running: Running) -> Copy | None:

@@ -20,6 +20,9 @@ class Checkpoint:
 
     `head` is the last position of the stream as the worker saw it last; `behind_since` the moment the oldest event was
     recorded that is not applied yet, as far as known. A stopped one says in `reason` at which position, and why.
+    `updated_at` is when the worker was heard of last: it says so every second or two, also where nothing comes. `build`
+    is raised when other tables take the place of those that were here. `unheard_s` is how long before it was loaded it
+    was updated, by the database's clock: those of other machines may differ.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Checkpoint:
     status: Literal["running", "stopped"]
     reason: str | None
     updated_at: datetime
+    build: int = 1
+    unheard_s: float = 0.0
 
     @property
     def key(self) -> Key:
@@ -48,6 +53,21 @@ class Checkpoint:
         """How old the oldest event is that is not applied yet, in seconds; 0 when caught up."""
         return lag_s(self.position, self.head, self.behind_since, now)
 
+    @property
+    def life(self) -> str:
+        """Whose facts, and whose tables: answers at equal positions are equal only within one life."""
+        return f"{self.epoch}.{self.build}"
+
+
+SILENT_S: Final = 6.0
+"""A worker that was not heard of for so long is away, or does not read: what it does not know is not nothing."""
+
+
+def silent_s(found: Iterable[Checkpoint]) -> float:
+    """Give how long no worker was heard of, in seconds; 0 while one is."""
+    silence = min((checkpoint.unheard_s for checkpoint in found), default=0.0)
+    return silence if silence > SILENT_S else 0.0
+
 
 def lag_s(position: int, head: int, behind_since: datetime | None, now: datetime) -> float:
     """Give the age of the oldest event not applied, in seconds; 0 when `position` is the head."""
@@ -58,7 +78,8 @@ def lag_s(position: int, head: int, behind_since: datetime | None, now: datetime
 
 LOAD: Final = text(
     """
-    SELECT name, version, epoch, position, event_id::text, recorded_at, head, behind_since, status, reason, updated_at
+    SELECT name, version, epoch, position, event_id::text, recorded_at, head, behind_since, status, reason,
+           updated_at, build, CAST(extract(epoch FROM now() - updated_at) AS float8) AS unheard_s
     FROM checkpoints WHERE (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS int[])))
     """
 )
@@ -80,8 +101,9 @@ ADVANCE: Final = text(
     FROM (
         SELECT k.name, k.version
         FROM checkpoints k
-        JOIN unnest(CAST(:names AS text[]), CAST(:versions AS int[]), CAST(:epochs AS text[])) w (name, version, epoch)
-          ON k.name = w.name AND k.version = w.version AND k.epoch = w.epoch
+        JOIN unnest(CAST(:names AS text[]), CAST(:versions AS int[]), CAST(:epochs AS text[]), CAST(:builds AS int[]))
+          w (name, version, epoch, build)
+          ON k.name = w.name AND k.version = w.version AND k.epoch = w.epoch AND k.build = w.build
         WHERE k.position = :old AND k.status = 'running'
         ORDER BY k.name, k.version FOR UPDATE OF k
     ) mine
@@ -112,6 +134,7 @@ async def advance(conn: AsyncConnection, group: Sequence[Checkpoint], to: Advanc
         _columns(checkpoint.key for checkpoint in group)
         | {
             "epochs": [checkpoint.epoch for checkpoint in group],
+            "builds": [checkpoint.build for checkpoint in group],
             "old": group[0].position,
             "position": to.position,
             "epoch": to.epoch,
@@ -155,15 +178,60 @@ SEEN: Final = text(
     """
     UPDATE checkpoints SET head = :head, behind_since = :behind_since, updated_at = now()
     WHERE (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS int[])))
-      AND position = :position AND (head, behind_since) IS DISTINCT FROM (:head, :behind_since)
+      AND position = :position
     """
 )
 
 
 async def seen(conn: AsyncConnection, group: Sequence[Checkpoint], *, head: int, behind_since: datetime | None) -> None:
-    """Note how far the stream is while nothing is applied."""
+    """Note how far the stream is while nothing is applied, and that somebody looked."""
     keys = _columns(checkpoint.key for checkpoint in group)
     await conn.execute(SEEN, keys | {"position": group[0].position, "head": head, "behind_since": behind_since})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """The rebuild of a read model that runs, was interrupted, or was the last.
+
+    `position` and `head` are None once it has ended; `said` is what its comparison found, or why it failed; `running`
+    whether somebody works at it now.
+    """
+
+    name: str
+    version: int
+    stage: Literal["filling", "comparing", "switching", "switched", "failed"]
+    began_at: datetime
+    ended_at: datetime | None
+    said: str | None
+    position: int | None
+    head: int | None
+    running: bool
+    seconds_left: float | None
+
+
+# The lock is a rebuild's own: see rebuild.py. Its key stands in pg_locks as two halves.
+REBUILDS: Final = text(
+    """
+    SELECT r.name, r.version, r.stage, r.began_at, r.ended_at, r.said, c.position, greatest(c.head, s.head) AS head,
+        EXISTS (
+            SELECT FROM pg_locks l, hashtextextended('rebuild ' || r.name || '_v' || r.version, 0) key
+            WHERE l.locktype = 'advisory' AND l.objsubid = 1
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295
+        ) AS running,
+        CAST(extract(epoch FROM now() - r.resumed_at) AS float8) * (greatest(c.head, s.head) - c.position)
+            / nullif(c.position - r.resumed_from, 0) AS seconds_left
+    FROM rebuilds r
+    LEFT JOIN checkpoints c ON c.name = r.name || '_beside' AND c.version = r.version
+    LEFT JOIN checkpoints s ON s.name = r.name AND s.version = r.version
+    """
+)
+
+
+async def rebuilds(conn: AsyncConnection) -> dict[Key, Rebuild]:
+    """Give what is known of rebuilds, by the read model that they are of."""
+    found = (Rebuild(**row._mapping) for row in await conn.execute(REBUILDS))  # noqa: SLF001  # the documented way to a row as a mapping
+    return {(rebuild.name, rebuild.version): rebuild for rebuild in found}
 
 
 class NotStopped(Exception):

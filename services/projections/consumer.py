@@ -55,6 +55,10 @@ class CannotRead(Exception):
     """The next event cannot be had now; says why. It is worth trying again."""
 
 
+class AnotherLog(CannotRead):
+    """The stream holds other events than were applied. Trying again helps only if what was applied is taken out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a reader stands: everything up to `position` is done; `event_id` is the event there, if it is known."""
@@ -189,6 +193,20 @@ class Stream:
             self._doubt = str(error) or type(error).__name__
             raise CannotRead(f"NATS does not answer: {self._doubt}") from error
 
+    async def goes_on_from(self, place: Place) -> bool:
+        """Say whether what was applied up to a place is what the stream holds. Raises CannotRead."""
+        try:
+            if self._client is None:
+                self._client = await self._connected()
+            await self._info(JetStreamContext(self._client, timeout=ANSWER_S))
+            if place.position and place.position <= self.head and place.event_id is not None:
+                await self._same_event(place)
+        except AnotherLog:
+            return False
+        except (nats.errors.Error, OSError) as error:
+            raise CannotRead(f"NATS does not answer: {str(error) or type(error).__name__}") from error
+        return place.position <= self.head
+
     async def hint(self, subject: str, payload: bytes) -> None:
         """Say something to whoever listens on a core subject; it may be lost."""
         if self._client is not None and self._client.is_connected:
@@ -291,7 +309,7 @@ class Stream:
         found = await self._client.request(f"$JS.API.DIRECT.GET.{self._name}", asked, timeout=ANSWER_S)
         held = attributes(raw_headers(found)).get("id")
         if held != after.event_id:
-            raise CannotRead(
+            raise AnotherLog(
                 f"the stream {self._name} holds {held or 'nothing'} at position {after.position}, but the event "
                 f"{after.event_id} was applied: the log was restored, and what it lost must be taken out by a rebuild"
             )

@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 
 from services.projections.names import NOBODY
 from services.projections.postings import Measure, Pledge
-from shared.amounts import ZERO, Vector
+from shared.amounts import ZERO, Amount, Vector
 from shared.days import last_day
 from shared.events import Entry
 from shared.events.pledges import (
@@ -35,6 +35,7 @@ from shared.measures import STAGES, Stage
 from shared.timeline import Learned, Steps, choices, live
 
 PledgeStatus = Literal["ahead", "standing", "delivered", "replaced", "withdrawn", "lapsed"]
+DeliveryState = Literal["reported", "confirmed", "disputed", "reversed"]
 Flag = Literal[
     "not-a-member",
     "delivered-above-pledged",
@@ -60,9 +61,10 @@ class Delivery:
 
     id: str
     report: DeliveryReported
-    state: Literal["reported", "confirmed", "disputed", "reversed"]
+    state: DeliveryState
     by: str | None  # who confirmed or disputed it
     on: date  # since when
+    counted: Amount | None = None  # what who confirmed it counted, if not all that was reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +236,7 @@ def _delivery(name: str, said: list[tuple[date, int, DeliveryEntry]], day: date)
             break
         match entry:
             case DeliveryConfirmed():
-                found = Delivery(id=name, report=report, state="confirmed", by=entry.by, on=since)
+                found = Delivery(id=name, report=report, state="confirmed", by=entry.by, on=since, counted=entry.amount)
             case DeliveryDisputed():
                 found = Delivery(id=name, report=report, state="disputed", by=entry.by, on=since)
             case DeliveryReversed():

@@ -8,6 +8,7 @@ is the value on D as known at P, for every P and D; corrections and late news ne
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,39 +98,54 @@ def accounts(event: Entry) -> tuple[str, ...]:
 
 
 class Account:
-    """One pledge, or one party's production: what was learned of it, and how it stands."""
+    """One pledge, or one party's production: what was learned of it, and how it stands.
 
-    __slots__ = ("_quick", "entries", "name", "standing")
+    `told` counts the entries that were read for learning: what a batch costs.
+    """
+
+    __slots__ = ("_live", "_parts", "entries", "name", "standing", "told")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.entries: list[Learned[Entry]] = []
         self.standing: Standing = {}
-        self._quick: Deliveries | None = None
+        self.told = 0
+        self._live: dict[int, Entry] = {}
+        self._parts: Parts | None = None
 
     @classmethod
     def of(cls, name: str, entries: Iterable[Learned[Entry]]) -> Account:
         """Give an account as it stands once it has learned these entries, which are in the order of the log."""
         account = cls(name)
         account.entries = list(entries)
-        account.standing = standing_of(name, live(account.entries))
-        account._quick = Deliveries.of(name, account.entries)
+        account._live = live(account.entries)
+        account._tell()
         return account
 
     def learn(self, position: int, event: Entry | None, amends: int | None = None) -> Standing:
         """Take the next entry, in the order of the log, and give the postings that it makes."""
         self.entries.append(Learned(position, event, amends))
-        if self._quick is not None and amends is None and isinstance(event, DeliveryReported):
-            posting = self._quick.one_more(event)
-            if posting is not None:
-                for key, vector in posting.items():
+        place = position if amends is None else amends
+        before = self._live.pop(place, None)
+        if event is not None:
+            self._live[place] = event
+        if self._parts is not None:
+            postings = self._parts.learn(place, before, event)
+            if postings is not None:
+                self.told += 1
+                for key, vector in postings.items():
                     self.standing[key] = self.standing.get(key, ZERO) + vector
-                return posting
-        standing = standing_of(self.name, live(self.entries))
-        postings = difference(self.standing, standing)
-        self.standing = standing
-        self._quick = Deliveries.of(self.name, self.entries)
-        return postings
+                return postings
+        standing = self.standing
+        self._tell()
+        return difference(standing, self.standing)
+
+    def _tell(self) -> None:
+        """Tell the whole account anew; what was corrected keeps its place in the order."""
+        self._live = dict(sorted(self._live.items()))
+        self.told += len(self._live)
+        self.standing = standing_of(self.name, self._live)
+        self._parts = Parts.of(self.name, self._live)
 
 
 def standing_of(account: str, entries: Mapping[int, Entry]) -> Standing:
@@ -249,10 +265,12 @@ class Pledge:
         beneficiaries = tuple(beneficiary.party for beneficiary in self.opening.beneficiaries)
         if stage == "pledged":
             by_donor = list(_shares(place.donors, unit, whole))
-            if len(by_donor) > 1:
-                yield from ((parties, beneficiaries, part) for parties, part in by_donor)
-                return
             by_beneficiary = list(_shares(self.opening.beneficiaries, unit, whole))
+            if len(by_donor) > 1:
+                known = by_beneficiary if len(by_beneficiary) > 1 else []
+                for parties, part in by_donor:
+                    yield from ((parties, to, piece) for to, piece in _among(part, known, whole, beneficiaries))
+                return
             if len(by_beneficiary) > 1:
                 yield from ((donors, parties, part) for parties, part in by_beneficiary)
                 return
@@ -501,61 +519,251 @@ def _shares(shares: Sequence[Share], unit: str, whole: Vector) -> Iterator[tuple
         yield group, replace(rest, parts=1, conditional=rest.low if conditional else Decimal(0))
 
 
+def _among(
+    given: Vector, known: Sequence[tuple[tuple[str, ...], Vector]], whole: Vector, everybody: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Vector]]:
+    """Split what one donor gives among beneficiaries, as far as the known shares of both leave no choice.
+
+    Of 400, one donor's 300 and one beneficiary's 300 have at least 200 in common: that is their own row. Who gives the
+    rest to whom nobody said: it stays with the donor, for all beneficiaries together. Only exact shares say so much.
+    """
+    rest = given
+    if _is_exact(whole) and _is_exact(given) and all(_is_exact(part) for _, part in known):
+        for parties, part in known:
+            both = given.low + part.low - whole.low
+            if both > 0:
+                conditional = both if given.conditional else Decimal(0)
+                piece = replace(rest, low=both, high=both, parts=1, conditional=conditional)
+                yield parties, piece
+                rest = replace(rest - piece, parts=1)
+    if rest.low or not _is_exact(rest) or rest == given:
+        yield everybody, rest
+
+
+def _is_exact(vector: Vector) -> bool:
+    return vector.low == vector.high and not vector.open and not vector.unknown
+
+
 # ------------------------------------------------------------------------------------- many deliveries
 
 
-@dataclass(slots=True)
-class Deliveries:
-    """A pledge of which nothing is known but its announcement and deliveries, each counted for itself.
+Kept = tuple[Measure, Place]
+"""Where what arrived is counted: a measure, and the place that the pledge was in."""
 
-    One more then posts just itself, if something of its measure is there on its day already and nothing exceeds what
-    was pledged; a pledge with ten thousand deliveries need not be told anew for each.
+
+@dataclass(slots=True)
+class Parts:
+    """A pledge taken apart: each delivery with what was said of it, and all the rest.
+
+    While no delivery says "so far" and nothing exceeds what was pledged, what arrived is a plain sum over deliveries;
+    then an entry about one of them posts the difference of its own story, and one about the rest that of the promises.
+    So an entry costs as much as there was said of its delivery (or of the promises), however many deliveries there are.
     """
 
-    pledge: Pledge
-    since: dict[Measure, date]
-    delivered: dict[str, Decimal]
+    name: str
+    rest: dict[int, Entry]
+    deliveries: dict[str, dict[int, DeliveryEntry]]
+    pledge: Pledge  # of the rest: its places, relations and promises
+    promises: Standing
+    ceiling: Decimal | None  # the least that was ever the pledged high; None: none is closed
+    most: dict[str, Decimal]  # by unit: what may have been delivered at once
+    lasting: dict[Kept, list[tuple[date, str]]]  # since when each delivery is there for good, in order
+    passing: dict[Kept, list[tuple[date, str]]]  # likewise those that went back
 
     @classmethod
-    def of(cls, name: str, entries: Sequence[Learned[Entry]]) -> Deliveries | None:
-        """Give the short cut where it holds."""
-        reports = [entry.fact for entry in entries[1:]]
-        if not entries or not isinstance(entries[0].fact, PledgeAnnounced) or name.startswith("production-"):
+    def of(cls, account: str, entries: Mapping[int, Entry]) -> Parts | None:
+        """Take a pledge apart; None where it only can be told as a whole."""
+        if account.startswith("production-"):
             return None
-        if any(entry.amends is not None for entry in entries) or not all(_is_plain(fact) for fact in reports):
-            return None
-        pledge = Pledge.of(name.removeprefix("pledge-"), live(entries))
-        if pledge is None:
-            return None
-        found = cls(pledge, {}, defaultdict(Decimal))
-        for fact in reports:
-            if isinstance(fact, DeliveryReported):
-                found._count(fact)
-        return found
-
-    def one_more(self, report: DeliveryReported) -> Standing | None:
-        """Give the postings of one more delivery, or None where the whole pledge must be looked at."""
-        opening, day = self.pledge.opening, last_day(report.delivered_on)
-        measure: Measure = ("delivered", report.capability or opening.capability, report.amount.unit)
-        if not _is_plain(report) or measure not in self.since or day < self.since[measure]:
-            return None
-        if opening.amount is not None and opening.amount.unit == report.amount.unit:
-            high = opening.amount.high
-            if high is not None and self.delivered[report.amount.unit] + report.amount.low > high:
+        name = account.removeprefix("pledge-")
+        rest: dict[int, Entry] = {}
+        deliveries: dict[str, dict[int, DeliveryEntry]] = defaultdict(dict)
+        for position, entry in entries.items():
+            if not isinstance(entry, DeliveryEntry) or entry.pledge != name:
+                rest[position] = entry
+            elif isinstance(entry, DeliveryReported) and entry.covers == "so_far":
                 return None
-        self._count(report)
-        weigh = _weight(opening.relation, new_money=opening.new_money)
-        vector = weigh("delivered", replace(report.amount.vector, pledges=1))
-        rows: dict[Row, Vector] = {}
-        self.pledge.put(rows, measure, self.pledge.places.on(day), vector)
-        return {(day, row): part for row, value in rows.items() if (part := replace(value, pledges=0, parts=0))}
+            else:
+                deliveries[entry.delivery][position] = entry
+        pledge = Pledge.of(name, rest)
+        if pledge is None or pledge.relations.days:
+            return None
+        promises = _changes(pledge.rows())
+        lasting: dict[Kept, list[tuple[date, str]]] = defaultdict(list)
+        passing: dict[Kept, list[tuple[date, str]]] = defaultdict(list)
+        most: dict[str, Decimal] = defaultdict(Decimal)
+        found = cls(name, rest, deliveries, pledge, promises, _ceiling(pledge), most, lasting, passing)
+        for delivery in deliveries:
+            found._keep(delivery, found._story_of(delivery))
+        return found if found._fits() else None
 
-    def _count(self, report: DeliveryReported) -> None:
-        day = last_day(report.delivered_on)
-        measure: Measure = ("delivered", report.capability or self.pledge.opening.capability, report.amount.unit)
-        self.since[measure] = min(day, self.since.get(measure, day))
-        self.delivered[report.amount.unit] += report.amount.low
+    def learn(self, place: int, before: Entry | None, now: Entry | None) -> Standing | None:
+        """Let an entry say something else (None: nothing), and give its postings; None: tell the pledge as a whole.
+
+        After None these parts are not to be used any more.
+        """
+        about = {_delivery_of(entry, self.name) for entry in (before, now) if entry is not None}
+        if len(about) != 1:
+            return {} if not about else None
+        (delivery,) = about
+        if delivery is None:
+            return self._learn_of_the_rest(place, now)
+        if isinstance(now, DeliveryReported) and now.covers == "so_far":
+            return None
+        old = self._story_of(delivery)
+        self._drop(delivery, old)
+        about_it = self.deliveries[delivery]
+        if now is None:
+            about_it.pop(place, None)
+        elif isinstance(now, DeliveryEntry):
+            about_it[place] = now
+        new = self._story_of(delivery)
+        postings = self._difference(old, new)
+        self._keep(delivery, new)
+        return postings if self._fits() else None
+
+    def _learn_of_the_rest(self, place: int, now: Entry | None) -> Standing | None:
+        rest = {position: entry for position, entry in self.rest.items() if position != place}
+        if now is not None:
+            rest[place] = now
+        pledge = Pledge.of(self.name, dict(sorted(rest.items())))
+        if pledge is None or pledge.opening != self.pledge.opening or pledge.relations.days:
+            return None
+        if [*pledge.places] != [*self.pledge.places]:
+            return None
+        promises = _changes(pledge.rows())
+        postings = difference(self.promises, promises)
+        self.rest, self.pledge, self.promises, self.ceiling = rest, pledge, promises, _ceiling(pledge)
+        return postings if self._fits() else None
+
+    def _fits(self) -> bool:
+        """Whether nothing can exceed what was pledged, on any day."""
+        amount = self.pledge.opening.amount
+        return amount is None or self.ceiling is None or self.most[amount.unit] <= self.ceiling
+
+    def _story_of(self, delivery: str) -> list[tuple[Kept, Mark]]:
+        about = sorted(self.deliveries[delivery].items())
+        return [
+            ((measure, self.pledge.places.on(mark.arrived)), mark)
+            for measure, mark in _story(self.pledge.opening, about)
+        ]
+
+    def _keep(self, delivery: str, story: list[tuple[Kept, Mark]]) -> None:
+        for unit, low in _most(story).items():
+            self.most[unit] += low
+        for kept, there in _presence(story).items():
+            insort((self.lasting if _lasts(there) else self.passing)[kept], (there[0][0], delivery))
+
+    def _drop(self, delivery: str, story: list[tuple[Kept, Mark]]) -> None:
+        for unit, low in _most(story).items():
+            self.most[unit] -= low
+        for kept, there in _presence(story).items():
+            among = (self.lasting if _lasts(there) else self.passing)[kept]
+            del among[bisect_left(among, (there[0][0], delivery))]
+
+    def _difference(self, old: list[tuple[Kept, Mark]], new: list[tuple[Kept, Mark]]) -> Standing:
+        """Give what one delivery's stories differ by; all others are kept, it is dropped."""
+        weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
+        result: Standing = {}
+
+        def add(kept: Kept, day: date, vector: Vector | None) -> None:
+            (stage, capability, unit), place = kept
+            if vector is not None:
+                donors = tuple(donor.party for donor in place.donors)
+                beneficiaries = tuple(one.party for one in self.pledge.opening.beneficiaries)
+                finance_type = self.pledge.opening.finance_type or ""
+                key = day, Row(stage, place.coalition, donors, beneficiaries, capability, unit, finance_type)
+                result[key] = result.get(key, ZERO) + vector
+
+        for story, sign in ((old, -1), (new, 1)):
+            for kept, mark in story:
+                change = replace(mark.change, pledges=0, parts=0)
+                add(kept, mark.day, weigh(kept[0][0], change if sign > 0 else -change))
+            for kept, there in _presence(story).items():
+                for day, step in self._counted(kept, there):
+                    if weigh(kept[0][0], ZERO) is not None:
+                        add(kept, day, Vector(pledges=sign * step, parts=sign * step))
+        return {key: vector for key, vector in result.items() if vector}
+
+    def _counted(self, kept: Kept, there: list[tuple[date, bool]]) -> Iterator[tuple[date, int]]:
+        """Give the days on which a delivery makes the pledge count among those that brought something, or not any more.
+
+        It does while no other one is there: a pledge counts once.
+        """
+        others = sorted({*_spans(self.lasting[kept]), *self._spans_of_passing(kept)})
+        counted = False
+        days = sorted({day for day, _ in there} | {day for span in others for day in span if day is not None})
+        for day in days:
+            if day < there[0][0]:
+                continue
+            alone = not any(since <= day and (until is None or day < until) for since, until in others)
+            here = [is_there for on, is_there in there if on <= day][-1]
+            if (alone and here) != counted:
+                counted = alone and here
+                yield day, 1 if counted else -1
+
+    def _spans_of_passing(self, kept: Kept) -> Iterator[tuple[date, date | None]]:
+        """Give when deliveries that went back were there, until one that is there for good."""
+        lasting = self.lasting[kept]
+        for since, delivery in self.passing[kept]:
+            if lasting and since >= lasting[0][0]:
+                return
+            there = _presence(self._story_of(delivery))[kept]
+            days = [day for day, _ in there]
+            for (day, is_there), until in zip(there, [*days[1:], None], strict=True):
+                if is_there:
+                    yield day, until
 
 
-def _is_plain(fact: Entry | None) -> bool:
-    return isinstance(fact, DeliveryReported) and fact.covers == "this" and not fact.also and fact.confirmed_by is None
+def _spans(lasting: Sequence[tuple[date, str]]) -> Iterator[tuple[date, date | None]]:
+    if lasting:
+        yield lasting[0][0], None
+
+
+def _delivery_of(entry: Entry, pledge: str) -> str | None:
+    return entry.delivery if isinstance(entry, DeliveryEntry) and entry.pledge == pledge else None
+
+
+def _ceiling(pledge: Pledge) -> Decimal | None:
+    """Give the least that was ever the pledged high, in the pledge's own unit; None: it never is closed."""
+    amount = pledge.opening.amount
+    timeline = None if amount is None else pledge.values.get(("pledged", pledge.opening.capability, amount.unit))
+    if timeline is None:
+        return None
+    closed = (value.high for _, value in timeline if value.pledges and not value.open and not value.unknown)
+    return min(closed, default=None)
+
+
+def _most(story: Iterable[tuple[Kept, Mark]]) -> dict[str, Decimal]:
+    """Give, by unit, the most that a delivery ever added to what was delivered."""
+    now: dict[Measure, Decimal] = defaultdict(Decimal)
+    most: dict[Measure, Decimal] = defaultdict(Decimal)
+    for (measure, _), mark in sorted(story, key=lambda item: (item[1].day, item[1].position)):
+        if measure[0] == "delivered":
+            now[measure] += mark.change.low
+            most[measure] = max(most[measure], now[measure])
+    by_unit: dict[str, Decimal] = defaultdict(Decimal)
+    for (_, _, unit), low in most.items():
+        by_unit[unit] += low
+    return by_unit
+
+
+def _presence(story: Iterable[tuple[Kept, Mark]]) -> dict[Kept, list[tuple[date, bool]]]:
+    """Give, for each place where a delivery is counted, the days on which it is there or not, from its first on."""
+    days: dict[Kept, dict[date, int]] = defaultdict(lambda: defaultdict(int))
+    for kept, mark in story:
+        days[kept][mark.day] += mark.change.pledges
+    found: dict[Kept, list[tuple[date, bool]]] = {}
+    for kept, changes in days.items():
+        count = 0
+        there: list[tuple[date, bool]] = []
+        for day in sorted(changes):
+            count += changes[day]
+            there.append((day, count > 0))
+        if any(is_there for _, is_there in there):
+            found[kept] = there
+    return found
+
+
+def _lasts(there: Sequence[tuple[date, bool]]) -> bool:
+    return all(is_there for _, is_there in there)

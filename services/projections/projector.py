@@ -37,6 +37,9 @@ PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 STAND_BY_S: Final = 1.0
 """How long to wait after somebody else was faster: one worker works, the others look on."""
 
+HEARD_S: Final = 2.0
+"""So often a worker to which nothing comes says that it looked: otherwise silence could mean that nobody does."""
+
 REASON_LENGTH: Final = 1_000
 LOCK: Final = 0x6D6F64656C73  # "models": held by whoever makes schemas
 
@@ -119,6 +122,7 @@ class Projector:
         self._skips: Mapping[Key, frozenset[int]] = {}
         self._loaded: float | None = None  # when the checkpoints were read; None: they are in doubt
         self._prepared = False
+        self._heard = 0.0  # when it last said that it looked
         self.checkpoints: dict[Key, Checkpoint] = {}
         self.left_out: dict[Key, str] = {}  # and why
         self.trouble: str | None = "it has only just begun"
@@ -159,7 +163,7 @@ class Projector:
             self._prepared = True
         if self._loaded is None or _now_s() - self._loaded > RELOAD_S:
             await whole(self._load())
-        group = lowest(self.checkpoints.values())
+        group = self._next()
         if group is None:
             await asyncio.sleep(RELOAD_S)
             return
@@ -172,6 +176,9 @@ class Projector:
             await whole(self._pass_or_stop(group, batch.unreadable, batch))
         else:
             await whole(self._look(group, batch))
+
+    def _next(self) -> Group | None:
+        return lowest(self.checkpoints.values())
 
     # -------------------------------------------------------------------------------------------------- prepare
 
@@ -324,13 +331,14 @@ class Projector:
         self._doubt()
 
     async def _look(self, group: Group, batch: Batch) -> None:
-        """Note how far the stream is, where nothing came."""
+        """Note how far the stream is, where nothing came; and from time to time only that somebody looked."""
         first = group.members[0]
         since = None if batch.head <= first.position else first.behind_since or first.recorded_at
-        if (first.head, first.behind_since) == (batch.head, since):
+        if (first.head, first.behind_since) == (batch.head, since) and _now_s() - self._heard < HEARD_S:
             return
         async with self._engine.begin() as conn:
             await checkpoints.seen(conn, group.members, head=batch.head, behind_since=since)
+        self._heard = _now_s()
         self._loaded = None
 
 
@@ -355,7 +363,7 @@ BEGIN_ANEW: Final = text(
     """
     INSERT INTO checkpoints (name, version) VALUES (:name, :version)
     ON CONFLICT (name, version) DO UPDATE SET epoch = '', position = 0, event_id = NULL, recorded_at = NULL, head = 0,
-        behind_since = NULL, status = 'running', reason = NULL, updated_at = now()
+        behind_since = NULL, status = 'running', reason = NULL, updated_at = now(), build = checkpoints.build + 1
     """
 )
 

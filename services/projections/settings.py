@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -38,6 +40,16 @@ class Settings(BaseSettings):
         le=10_000,
         alias="MUSTER_WORKER_BATCH",
         description="the most events that one transaction of the worker takes",
+    )
+    rates: Path | None = Field(
+        default=None,
+        alias="MUSTER_RATES",
+        description="a CSV file of exchange rates beside the ECB's: currency, rate, per, day, until, source",
+    )
+    data_licence: str = Field(
+        default="https://creativecommons.org/licenses/by/4.0/",
+        alias="MUSTER_DATA_LICENCE",
+        description="the licence that the data is given under, as every file of it says",
     )
     pgbouncer: bool = Field(
         default=False,

@@ -141,7 +141,7 @@ def _about_entry(entry: Amendment, name: Name) -> str:
 
 
 def _announced(entry: PledgeAnnounced, name: Name) -> str:
-    what = entry.capability if entry.amount is None else counted(entry.amount, entry.capability)
+    what = things(entry.capability) if entry.amount is None else counted(entry.amount, entry.capability)
     towards = f" towards {entry.coalition}" if entry.coalition else ""
     relation = "" if entry.relation is None or entry.relation.kind == "new" else f"; it {_related(entry.relation)}"
     return f"{donors(entry.donors, name)} pledged {what}{towards}{relation}"
@@ -177,11 +177,41 @@ def _about_pledge(entry: PledgeEntry, name: Name) -> str:  # one line for each k
 
 
 def counted(amount: Amount, capability: str | None = None) -> str:
-    """Say an amount of something: `at least 2,000 drone.fpv`, `483,000,000 EUR for drone`."""
+    """Say an amount of something: `at least 2,000 drones (fpv)`, `483,000,000 EUR for drones`, `1 drone`."""
     said = spoken(amount)
     if amount.unit == PIECE:
-        return f"{said} {capability or 'pieces'}"
-    return f"{said} {amount.unit}" + (f" for {capability}" if capability else "")
+        what = things(capability or "piece", one=amount.qualifier == "exactly" and amount.low == 1)
+        if amount.unknown:
+            return f"an undisclosed number of {what}"
+        return f"{said} of {what}" if amount.qualifier == "words" else f"{said} {what}"
+    money = f"an undisclosed amount of {amount.unit}" if amount.unknown else f"{said} {amount.unit}"
+    return money + (f" for {things(capability)}" if capability else "")
+
+
+WITHOUT_PLURAL = {
+    *("aid", "air-defence", "ammunition", "artillery", "clothing", "defence", "energy", "equipment", "food"),
+    *("fuel", "funding", "infrastructure", "intelligence", "logistics", "maintenance", "medicine", "support"),
+    *("training", "transport"),
+}
+"""What is not counted in things."""
+
+
+def things(capability: str, *, one: bool = False) -> str:
+    """Say a capability's code as a noun: `drones`, one `drone`, `drones (fpv)`; nouns without a plural stay."""
+    noun, *kinds = capability.split(".")
+    if not one and noun not in WITHOUT_PLURAL:
+        noun = _plural(noun)
+    return f"{noun} ({', '.join(kinds)})" if kinds else noun
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("ss", "x", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("s") or not noun[-1].isalpha():
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
 
 
 def donors(shares: Sequence[Share], name: Name) -> str:
@@ -203,7 +233,7 @@ def _related(relation: Relation) -> str:
 def _target_changes(entry: TargetRevised) -> list[str]:
     said = (
         entry.amount and counted(entry.amount),
-        entry.capability and f"of {entry.capability}",
+        entry.capability and f"of {things(entry.capability)}",
         entry.due_by and f"due by {entry.due_by}",
         "no deadline" if entry.without_deadline else None,
     )

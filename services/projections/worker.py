@@ -7,7 +7,6 @@ import contextlib
 import gc
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 import uvicorn
@@ -20,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.projections.checkpoints import lag_s
 from services.projections.consumer import Stream
 from services.projections.database import engine
+from services.projections.figures import families
 from services.projections.projector import Projector
 from services.projections.read_models import READ_MODELS
 from services.projections.settings import Settings
@@ -98,24 +97,8 @@ class Progress(Collector):
         self._projector = projector
 
     def collect(self) -> Iterator[Metric]:
-        """Give the figures of every read model, labelled by its name and version."""
-        labels = ["read_model", "version"]
-        position = GaugeMetricFamily("muster_read_model_position", "The last position applied.", labels=labels)
-        behind = GaugeMetricFamily("muster_read_model_lag_positions", "Events not yet applied.", labels=labels)
-        age = GaugeMetricFamily("muster_read_model_lag_seconds", "Age of the oldest event not applied.", labels=labels)
-        running = GaugeMetricFamily("muster_read_model_running", "1 while it moves, 0 once stopped.", labels=labels)
-        found = list(self._projector.checkpoints.values())
-        head = max((checkpoint.head for checkpoint in found), default=0)
-        now = datetime.now(UTC)
-        for checkpoint in found:
-            of = [checkpoint.name, str(checkpoint.version)]
-            position.add_metric(of, checkpoint.position)
-            behind.add_metric(of, max(0, head - checkpoint.position))
-            since = checkpoint.behind_since or checkpoint.recorded_at
-            age.add_metric(of, lag_s(checkpoint.position, head, since, now))
-            running.add_metric(of, int(checkpoint.status == "running"))
-        yield from (position, behind, age, running)
-        yield GaugeMetricFamily("muster_stream_head", "The stream's last position, as last seen.", value=head)
+        """Give the figures of every read model, and of the worker itself."""
+        yield from families(list(self._projector.checkpoints.values()))
         yield GaugeMetricFamily(
             "muster_worker_ready", "1 when nothing is wrong.", value=int(not self._projector.problems)
         )

@@ -20,6 +20,7 @@ from shared.events import Entry
 from shared.recorded import Recorded
 from tests.integration.streams import recorded
 
+HEARD = text("UPDATE checkpoints SET updated_at = '9999-01-01'")  # there is no worker here to be heard of
 ADVANCE = text("UPDATE checkpoints SET position = :position, head = :head, behind_since = :since, recorded_at = :at")
 
 
@@ -70,6 +71,7 @@ async def a_read_side(worker_url: str, reader_url: str) -> AsyncIterator[ReadSid
         async with worker.begin() as conn:
             for model in READ_MODELS:
                 await make(conn, model, list(await conn.scalars(READERS)))
+            await conn.execute(HEARD)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),

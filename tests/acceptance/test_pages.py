@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from shared.days import Said
 from shared.events.coalitions import CoalitionReviewed, Member
+from shared.events.pledges import Share
 from shared.sources import Source
 from tests.acceptance.readside import ReadSide, a_read_side
 from tests.examples import a_coalition, a_delivery, a_pledge, a_target, joins, pieces, stated, target_revised
@@ -121,7 +122,7 @@ async def test_an_explanation_lists_lines_that_add_up(side: ReadSide) -> None:
     await a_ledger(side)
     page = await side.page("/explain?coalition=drones&stage=pledged&unit=piece&capability=drone")
     assert "<strong>at least 2,000</strong>" in page
-    assert "United Kingdom pledged thousands drone towards drones" in page
+    assert "United Kingdom pledged thousands of drones towards drones" in page
 
 
 async def test_whoever_looks_at_the_past_stays_there(side: ReadSide) -> None:
@@ -166,3 +167,30 @@ async def test_a_coalitions_page_of_the_past_knows_no_later_members(side: ReadSi
     before = await side.page("/coalitions/drones?on=2024-06-13")
     assert "Sweden" not in before
     assert "Sweden" in await side.page("/coalitions/drones?on=2024-06-14")
+
+
+async def test_pledges_are_found_on_a_page(side: ReadSide) -> None:
+    await a_ledger(side)
+    page = await side.page("/pledges")
+    assert '<a href="/pledges/fpv">' in page
+    assert '<a href="/pledges/secret">' in page
+    assert "undisclosed" in page
+    found = await side.page("/pledges?q=latvia")
+    assert '<a href="/pledges/secret">' in found
+    assert '<a href="/pledges/fpv">' not in found
+    assert "No pledge fits" in await side.page("/pledges?q=atlantis")
+    assert "More pledges" in await side.page("/pledges?limit=1")
+
+
+async def test_a_partys_page_says_what_it_promised_and_what_came(side: ReadSide) -> None:
+    await a_ledger(side)
+    await side.record(a_pledge("for", pieces(7), beneficiaries=(Share(party="UKR"),)))
+    assert '<a href="/parties/LVA">Latvia</a>' in await side.page("/parties")
+    page = await side.page("/parties/GBR")
+    assert "lead of" in page
+    assert "at least 2,007" in page
+    assert "135" in page
+    assert "What it was promised" not in page
+    assert "What it was promised" in await side.page("/parties/UKR")
+    assert "Nothing that counts" in await side.page("/parties/SWE")
+    await side.page("/parties/NOBODY", expect=404)

@@ -632,7 +632,7 @@ async def test_the_timeline_tells_in_words_and_keeps_what_was_taken_out(side: Re
     assert (gone["live"], gone["amendments"][0]["reason"]) == (False, "made up")
     pledges = (await side.get("/v1/timeline", type="pledge.announced", party="NLD"))["timeline"]
     assert [one["words"] for one in pledges] == [
-        "Denmark and Netherlands jointly pledged 400 EUR for drone towards drones"
+        "Denmark and Netherlands jointly pledged 400 EUR for drones towards drones"
     ]
 
 
@@ -811,7 +811,7 @@ REFUSED = [
     ("/v1/timeline?type=pledge.forgotten", 422, "invalid", "/query/type"),
     ("/v1/timeline?cursor=AAAA", 422, "invalid", "/query/cursor"),
     ("/v1/pledges?cursor=%2F", 422, "invalid", "/query/cursor"),
-    ("/v1/pledges?label=%00=x", 422, "invalid", "/query/label"),
+    ("/v1/pledges?label=%00=x", 422, "invalid", "/query/label/0"),
 ]
 
 

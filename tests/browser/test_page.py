@@ -221,7 +221,7 @@ async def test_the_slider_takes_the_page_through_time_and_back_to_now(muster: di
     assert then != now
     assert "on=2024-" in page.url
     assert not await page.locator("#connection").is_visible()
-    assert await slider.get_attribute("aria-valuetext") in page.url
+    assert (await slider.get_attribute("aria-valuetext") or "?") in page.url
     await slider.fill(str(days))
     await expect(page.locator("[data-live=content]")).to_have_text(now, use_inner_text=True)
     assert "on=" not in page.url

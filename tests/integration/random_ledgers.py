@@ -39,14 +39,17 @@ from tests.integration.streams import correction, recorded, retraction
 PARTIES: Final = ("GBR", "LVA", "DNK", "NLD", "UKR")
 UNITS: Final = ("piece", "EUR")
 COALITIONS: Final = ("drones", "shells", None)
+VALUES: Final = ("air", "sea", "land")
+MONTHS: Final = tuple(Said(f"{year}-{month:02}") for year in (2024, 2025, 2026) for month in range(1, 13))
 CAPABILITIES: Final = ("drone", "drone.fpv", "drone.fpv.fibre", "drones", "shell")
 
 
 class Dice:
     """Throws entries."""
 
-    def __init__(self, seed: int, *, pledges: int) -> None:
+    def __init__(self, seed: int, *, pledges: int, labelled: bool = False) -> None:
         self.random = Random(seed)
+        self.labelled = labelled  # whether entries carry labels, and pledges say which days they are for
         self.pledges = [f"p{n}" for n in range(pledges)]
 
     def ledger(self, size: int) -> list[Recorded]:
@@ -100,7 +103,18 @@ class Dice:
             (self.produced, 2),
         )
         (kind,) = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
-        return kind()
+        return self.told_more(kind()) if self.labelled else kind()
+
+    def told_more(self, entry: Entry) -> Entry:
+        labels = {
+            key: tuple(self.random.sample(VALUES, self.random.randint(1, 2)))
+            for key in ("sector", "plan")
+            if self.random.random() < 0.3
+        }
+        if isinstance(entry, PledgeAnnounced) and self.random.random() < 0.7:
+            start, end = sorted(self.random.choices(MONTHS, k=2))
+            return replace(entry, labels=labels, for_period=Period(start=start, end=end))
+        return replace(entry, labels=labels)
 
     def day(self) -> Said:
         month = self.random.randint(1, 12)

@@ -148,9 +148,10 @@ async def test_a_worker_says_how_far_it_is_and_ends_when_it_is_told_to(
         await worker.says(200)
         assert (await worker.get("/healthz")).status_code == 200
         figures = (await worker.get("/metrics")).text.splitlines()
-        assert 'muster_read_model_position{read_model="coalition_totals",version="2"} 30.0' in figures
-        assert 'muster_read_model_lag_positions{read_model="coalition_totals",version="2"} 0.0' in figures
-        assert 'muster_read_model_running{read_model="coalition_totals",version="2"} 1.0' in figures
+        of = f'read_model="coalition_totals",version="{COALITION_TOTALS.version}"'
+        assert f"muster_read_model_position{{{of}}} 30.0" in figures
+        assert f"muster_read_model_lag_positions{{{of}}} 0.0" in figures
+        assert f"muster_read_model_running{{{of}}} 1.0" in figures
         assert "muster_stream_head 30.0" in figures
         assert "muster_worker_ready 1.0" in figures
         assert await worker.end(signal.SIGTERM) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.projections.dashboard.rendering import day, external, number, page_of, said
 from services.projections.names import party, unit
-from services.projections.words import in_words
+from services.projections.words import counted, in_words
 from shared.amounts import Amount
 from shared.events import EVENT_TYPES, stored_name
 from shared.events.pledges import Relation, Share
@@ -20,15 +22,36 @@ def test_every_kind_of_entry_has_words() -> None:
 
 def test_entries_are_told_with_the_names_that_people_know() -> None:
     both = (Share(party="DNK"), Share(party="NLD"))
-    assert in_words(a_pledge("x", euros(400), by=both)) == "Denmark and Netherlands jointly pledged 400 EUR for drone"
-    assert in_words(a_pledge("x", pieces(at_least=2000))) == "United Kingdom pledged at least 2,000 drone"
+    assert in_words(a_pledge("x", euros(400), by=both)) == "Denmark and Netherlands jointly pledged 400 EUR for drones"
+    assert in_words(a_pledge("x", pieces(at_least=2000))) == "United Kingdom pledged at least 2,000 drones"
     more = a_pledge("x", pieces(5), relation=Relation(kind="increase", of=("a", "b", "c")))
-    assert in_words(more) == "United Kingdom pledged 5 drone; it adds to a, b and c"
+    assert in_words(more) == "United Kingdom pledged 5 drones; it adds to a, b and c"
     assert in_words(joins("LVA", instrument="letter_of_intent")) == "Latvia joined drones as member by letter of intent"
-    assert in_words(a_target()) == "drones aims at 1,000,000 drone delivered by 2024-12-31"
-    assert in_words(a_target(due_by=None)) == "drones aims at 1,000,000 drone delivered, without a deadline"
+    assert in_words(a_target()) == "drones aims at 1,000,000 drones delivered by 2024-12-31"
+    assert in_words(a_target(due_by=None)) == "drones aims at 1,000,000 drones delivered, without a deadline"
     assert in_words(a_delivery(covers="so_far")) == "United Kingdom reports 100 pieces delivered so far on x"
     assert in_words(stated("s", euros(almost=500), on="2024-04-24")) == "Latvia stated for drones: almost 500 EUR"
+
+
+@pytest.mark.parametrize(
+    ("said", "capability", "words"),
+    [
+        (pieces(1), "drone", "1 drone"),
+        (pieces(2), "drone.fpv", "2 drones (fpv)"),
+        (pieces("thousands"), "drone", "thousands of drones"),
+        (pieces(undisclosed=True), "drone", "an undisclosed number of drones"),
+        (pieces(about=3), "battery", "about 3 batteries"),
+        (pieces(3), "howitzer.155mm", "3 howitzers (155mm)"),
+        (pieces(3), "patrol-boat", "3 patrol-boats"),
+        (pieces(3), "ammunition.155mm", "3 ammunition (155mm)"),
+        (pieces(3), None, "3 pieces"),
+        (pieces(1), None, "1 piece"),
+        (euros(5), "drone", "5 EUR for drones"),
+        (euros(undisclosed=True), None, "an undisclosed amount of EUR"),
+    ],
+)
+def test_a_number_of_things_is_said_as_a_person_would(said: Amount, capability: str | None, words: str) -> None:
+    assert counted(said, capability) == words
 
 
 def test_a_registered_name_goes_before_that_of_the_code() -> None:

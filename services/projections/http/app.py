@@ -9,30 +9,41 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from services.projections.charts.renderer import Renderer
 from services.projections.database import engine
 from services.projections.http import (
+    archive,
+    beneficiaries,
+    capabilities,
     changes,
     charts,
     coalitions,
+    deliveries,
+    diff,
+    export,
+    facts,
     operations,
     pages,
     parties,
     pledges,
     postings,
+    projections,
     statements,
     targets,
     timeline,
     totals,
 )
 from services.projections.http.asof import Reader
+from services.projections.http.export import MEDIA_TYPES, Files
 from services.projections.http.operations import Measured, Metrics
 from services.projections.http.problems import MEDIA_TYPE, handle_problems
+from services.projections.rates import load
 from services.projections.settings import Settings
 
 CONNECTIONS = 10
-SEEN_BY_SCRIPTS = ("ETag", "Ledger-Position", "Lag-Seconds", "Link", "Retry-After")
+SEEN_BY_SCRIPTS = ("ETag", "Ledger-Position", "Lag-Seconds", "Link", "Retry-After", "Content-Disposition")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -60,10 +71,19 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.reader = Reader(database, settings.ledger)
+    app.state.rates = load(settings.rates)
+    app.state.files = Files(app.router, routes=app.routes, ledger=settings.ledger, licence=settings.data_licence)
     app.state.metrics = Metrics()
     app.state.renderer = Renderer()
     app.state.bundle = charts.Bundle()
     app.state.changes = changes.Changes(app.state.reader)
+    app.add_middleware(Files, routes=app.routes, ledger=settings.ledger, licence=settings.data_licence)
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=1024,
+        compresslevel=5,
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, MEDIA_TYPES["xlsx"]),
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -76,14 +96,22 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in (
         coalitions,
         totals,
+        diff,
         targets,
         pledges,
         postings,
         statements,
         timeline,
+        facts,
+        export,
+        archive,
         parties,
+        beneficiaries,
+        deliveries,
+        capabilities,
         changes,
         charts,
+        projections,
         operations,
         pages,
     ):
@@ -108,6 +136,7 @@ def _document(app: FastAPI) -> None:
                     if path.startswith("/v1/"):
                         answers["200"]["headers"] = HEADERS
                         answers["304"] = {"description": "Not modified: If-None-Match has its ETag"}
+            export.document(document["paths"], app.routes)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import msgspec
 from fastapi import Request, Response
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import checkpoints
-from services.projections.checkpoints import lag_s
+from services.projections.checkpoints import lag_s, silent_s
 from services.projections.http.problems import Problem
 from services.projections.read_model import ReadModel
 from services.projections.read_models import READ_MODELS, entries
@@ -136,19 +137,37 @@ class AsOf:
         """The position for read models that have a view of the present: None for that view."""
         return self.position if self.past else None
 
-    def pinned(self, **filters: str | int | bool | None) -> str:
-        """Write a query that asks for exactly this state, with filters."""
-        said = {name: _spelled(value) for name, value in filters.items() if value is not None}
+    def pinned(self, **filters: str | int | bool | Sequence[str] | None) -> str:
+        """Write a query that asks for exactly this state, with filters; one with several values is said as often."""
         since = {} if self.since is None else {"from": self.since.isoformat()}
-        return urlencode(said | since | {"on": self.on.isoformat(), "known": str(self.position)}, safe=",:")
+        return in_query(**filters | since | {"on": self.on.isoformat(), "known": str(self.position)})
+
+    @property
+    def place(self) -> tuple[int, str, str | None]:
+        """What a cursor keeps, so that its pages are of one state while the ledger grows."""
+        return self.position, self.on.isoformat(), None if self.since is None else self.since.isoformat()
 
     def between(self, since: date | None, on: date) -> AsOf:
         """Give the same state of knowledge, for other days."""
         return replace(self, since=since, on=on)
 
 
-def _spelled(value: str | int | bool) -> str:  # noqa: FBT001  # a value of a query
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def in_query(**filters: str | int | bool | Sequence[str] | None) -> str:
+    """Write the parameters of a query; those of None are left out."""
+    said = ((name, value) for name, value in filters.items() if value is not None)
+    return "&".join(f"{name}={_quoted(one)}" for name, value in said for one in _spelled(value))
+
+
+@lru_cache(maxsize=10_000)
+def _quoted(value: str) -> str:
+    """Quote a value: every number of an answer has a link, and their values are few (half the time of a large one)."""
+    return quote_plus(value, safe=",:")
+
+
+def _spelled(value: str | int | bool | Sequence[str]) -> Sequence[str]:  # noqa: FBT001  # a value of a query
+    if isinstance(value, str | int):
+        return (str(value).lower() if isinstance(value, bool) else str(value),)
+    return value
 
 
 Make: TypeAlias = Callable[[AsyncConnection, AsOf], Awaitable[Mapping[str, Any]]]
@@ -190,8 +209,15 @@ class Reader:
             elif matches(request.headers.get("If-None-Match"), tag):
                 return Response(status_code=NO_BODY, headers=headers)
             body = await make(conn, asof)
+        if render is None and isinstance(following := body.get("next"), str):
+            headers["Link"] = f'<{following}>; rel="next"'
         content, media_type = (render or as_json)(body, asof)
         return Response(content, headers=headers, media_type=media_type)
+
+    async def settled(self, query: AsOfQuery, reads: Sequence[ReadModel]) -> AsOf:
+        """Settle as of when an answer is that takes longer than one transaction. Raises Problem, as `answer` does."""
+        async with self._at(query, reads) as (_, asof):
+            return asof
 
     @asynccontextmanager
     async def _at(self, query: AsOfQuery, reads: Sequence[ReadModel]) -> AsyncIterator[tuple[AsyncConnection, AsOf]]:
@@ -242,8 +268,8 @@ async def _where(conn: AsyncConnection, reads: Sequence[ReadModel]) -> Here:
         applied=min(checkpoint.position for checkpoint in there),
         highest=max(checkpoint.position for checkpoint in there),
         head=head,
-        lag_s=max(lags),
-        epoch=there[0].epoch,
+        lag_s=max(*lags, silent_s(found.values())),  # where nobody looks, there may be facts as old as that
+        epoch=" ".join(checkpoint.life for checkpoint in there),
     )
 
 
@@ -289,6 +315,20 @@ async def _known(conn: AsyncConnection, asked: Moment | None, here: Here, now: d
             return (here.applied if first is None else first - 1), day
 
 
+async def position_of(conn: AsyncConnection, asof: AsOf, said: str, *, pointer: str) -> tuple[int, date]:
+    """Give the position and the day of another moment than the answer's. Raises Problem, as `settle` does."""
+    here = Here(asof.applied, asof.applied, asof.head, asof.lag_s, asof.epoch)
+    try:
+        return await _known(conn, moment(said), here, datetime.now(UTC))
+    except Problem as problem:
+        raise Problem(
+            problem.code,
+            problem.detail,
+            errors=[(pointer, why) for _, why in problem.errors],
+            position=problem.position,
+        ) from problem
+
+
 def _not_beyond(holds: bool, what: str, here: Here) -> None:  # noqa: FBT001  # a condition, as in assert
     if not holds:
         detail = f"{what} is beyond the ledger's head {here.head}"
@@ -305,12 +345,9 @@ def _applied(holds: bool, what: str, here: Here) -> None:  # noqa: FBT001  # a c
 
 def etag(request: Request, asof: AsOf) -> str:
     """Name an answer: by what was asked, and as of when it is answered."""
-    asked = sorted(
-        (name, value)
-        for name, value in request.query_params.multi_items()
-        if name not in ("min_position", "on", "known")
-    )
-    about = (SHAPE, asof.epoch, request.url.path, asked, asof.position, asof.on, asof.since)
+    asked = sorted((name, value) for name, value in request.query_params.multi_items() if name != "min_position")
+    rates = request.app.state.rates.name  # a conversion changes with them
+    about = (SHAPE, asof.epoch, rates, request.url.path, asked, asof.position, asof.on, asof.since, asof.today)
     return f'"{asof.position}-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"'
 
 

@@ -86,7 +86,7 @@ class CoalitionDetail(When):
 
     coalition: CoalitionInList
     members: list[MemberNow]
-    membership: list[MemberChange] = Field(description="Members over time, all that is known")
+    membership: list[MemberChange] = Field(description="Members over time; with `from`, from that day on")
     targets: list[TargetInList]
     complete_to: date | None
     counts: dict[str, int]
@@ -138,7 +138,7 @@ async def detail(conn: AsyncConnection, asof: AsOf, name: str, path: str) -> dic
             {"party": code, "name": party(code, registered), **_present(found, code, membership, asof.on)}
             for code, membership in found.present(asof.on).items()
         ],
-        "membership": membership_over_time(found),
+        "membership": membership_over_time(found, since=asof.since),
         "targets": [in_list(asof, target) for target in of_it],
         "complete_to": found.complete_to(asof.on),
         "counts": {
@@ -171,8 +171,8 @@ def summary(asof: AsOf, coalition: Coalition) -> dict[str, Any]:
     }
 
 
-def membership_over_time(coalition: Coalition) -> list[dict[str, Any]]:
-    """Show every change of who is in it, by day."""
+def membership_over_time(coalition: Coalition, *, since: date | None = None) -> list[dict[str, Any]]:
+    """Show every change of who is in it, by day; with `since`, those from that day on."""
     changes = [
         {
             "party": code,
@@ -182,6 +182,7 @@ def membership_over_time(coalition: Coalition) -> list[dict[str, Any]]:
         }
         for code, timeline in coalition.members.items()
         for day, membership in timeline
+        if since is None or day >= since
     ]
     return sorted(changes, key=lambda change: (change["on"], change["party"]))
 

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final, TypeVar
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf
 from services.projections.postings import Row
+from services.projections.read_model import ReadModel
 from services.projections.read_models import coalition_totals
-from services.projections.read_models.coalition_totals import By, Filter, TotalRow, daily
+from services.projections.read_models.coalition_totals import (
+    COALITION_TOTALS,
+    By,
+    Dimension,
+    Filter,
+    Group,
+    TotalRow,
+    daily,
+)
+from services.projections.read_models.entries import ENTRIES
+from services.projections.read_models.traits import TRAITS
 from shared.amounts import ZERO, Vector
 from shared.measures import Stage
 
 K = TypeVar("K")
 
+READS: Final[tuple[ReadModel, ...]] = (COALITION_TOTALS, ENTRIES)
+
+UNGROUPED: Final = Group()
+
 NONE: Final = "none"
 """How a query asks for what has no coalition, or whose finance type was not said."""
+
+
+def reads(where: Filter) -> tuple[ReadModel, ...]:
+    """Give the read models that a question reads: that of labels and periods only where it names one."""
+    return (*READS, TRAITS) if where.needs_traits else READS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +91,9 @@ class Asked:
             stage=where.stage,
             finance_type=_or_none(where.finance_type),
             account=where.account,
+            label=[f"{key}={value}" for key, value in where.labels] or None,
+            labelled=[f"{key}={msgspec.json.encode(values).decode()}" for key, values in where.labelled] or None,
+            period=None if where.period is None else "..".join(day.isoformat() for day in where.period),
             at_most=True if self.at_most else None,
         )
 
@@ -86,6 +110,7 @@ class Counted:
     asked: Asked
     donors: tuple[str, ...] = ()
     beneficiaries: tuple[str, ...] = ()
+    group: Group = UNGROUPED
 
 
 async def own_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Counted]:
@@ -119,6 +144,28 @@ async def joint_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Co
     return counted
 
 
+async def grouped_rows(
+    conn: AsyncConnection, asof: AsOf, asked: Asked, by: Sequence[Dimension], labels: Sequence[str]
+) -> list[Counted]:
+    """Give the rows of a question apart by these dimensions; of a party that was asked for, its own ones only."""
+    own = _own(asked.where)
+    found = await coalition_totals.grouped(
+        conn, on=asof.on, known=asof.known, since=asof.since, where=own, by=by, labels=labels
+    )
+    counted = []
+    for row, group, value in found:
+        where = _narrowed(own, row)
+        if group.coalition is not None:
+            where = replace(where, coalition=group.coalition)
+        if group.donors is not None:
+            where = replace(where, donor=None, donors=group.donors)
+        if group.beneficiaries is not None:
+            where = replace(where, beneficiary=None, beneficiaries=group.beneficiaries)
+        where = replace(where, labelled=(*where.labelled, *group.labels))
+        counted.append(Counted(row=row, value=value, asked=replace(asked, where=where), group=group))
+    return counted
+
+
 async def steps_by_day(
     conn: AsyncConnection, asof: AsOf, asked: Asked, *, on: date | None = None
 ) -> list[tuple[date, TotalRow, Vector]]:
@@ -148,11 +195,11 @@ def merged(rows: Iterable[Counted], asked: Asked) -> list[Counted]:
 
 def rolled_up(rows: Iterable[Counted], capability: str) -> list[Counted]:
     """Let rows be about one capability, with all that it contains."""
-    result: dict[tuple[TotalRow, tuple[str, ...], tuple[str, ...]], Counted] = {}
+    result: dict[tuple[TotalRow, tuple[str, ...], tuple[str, ...], Group], Counted] = {}
     for found in rows:
         row = found.row._replace(capability=capability)
         where = replace(found.asked.where, capability=capability, exactly=False)
-        key = row, found.donors, found.beneficiaries
+        key = row, found.donors, found.beneficiaries, found.group
         before = result[key].value if key in result else ZERO
         result[key] = replace(found, row=row, value=before + found.value, asked=replace(found.asked, where=where))
     return [row for row in result.values() if row.value]

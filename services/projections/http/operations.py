@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
@@ -11,13 +12,16 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.projections import checkpoints
-from services.projections.checkpoints import Checkpoint
+from services.projections.checkpoints import Checkpoint, silent_s
 from services.projections.dashboard.rendering import render
 from services.projections.database import is_away
+from services.projections.figures import age_s, families, head_of
 from services.projections.http.asof import reader
 from services.projections.http.problems import KINDS, Problem
 from services.projections.read_models import READ_MODELS
@@ -37,39 +41,65 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Say whether questions can be answered, and why not."""
-    reasons = await why_not(request)
-    body = {"status": "not ready" if reasons else "ready", "problems": reasons}
-    return JSONResponse(body, status_code=503 if reasons else 200)
+    """Say whether questions can be answered, and why not; `degraded` where the answers may be older than they say."""
+    reasons, doubts = await why_not(request)
+    status = "not ready" if reasons else "degraded" if doubts else "ready"
+    return JSONResponse({"status": status, "problems": [*reasons, *doubts]}, status_code=503 if reasons else 200)
 
 
-async def why_not(request: Request) -> list[str]:
-    """Give the reasons for which questions cannot be answered now."""
+async def why_not(request: Request) -> tuple[list[str], list[str]]:
+    """Give the reasons for which questions cannot be answered now, and what else is not as it should be."""
     try:
         async with reader(request).transaction() as conn:
             found = await checkpoints.load(conn, [(model.name, model.version) for model in READ_MODELS])
     except Exception as error:
         if not is_away(error):
             LOG.exception("readiness_failed")
-        return [f"the database cannot be read: {type(error).__name__}"]
+        return [f"the database cannot be read: {type(error).__name__}"], []
     missing = [f"{model.schema} is not made yet" for model in READ_MODELS if (model.name, model.version) not in found]
-    return [*missing, *_stuck(list(found.values()))]
+    there = list(found.values())
+    doubts = []
+    silence_s = silent_s(there)
+    if there and silence_s:
+        doubts = [f"the worker was not heard of for {silence_s:.0f} s: what came since is not known"]
+    reasons = [*missing, *_stuck(there, silence_s)]
+    return (reasons + doubts, []) if silence_s > BEHIND_TOO_LONG_S else (reasons, doubts)
 
 
-def _stuck(found: Sequence[Checkpoint]) -> Iterator[str]:
-    now = datetime.now(UTC)
+def _stuck(found: Sequence[Checkpoint], silence_s: float) -> Iterator[str]:
+    now, head = datetime.now(UTC), head_of(found)
     for checkpoint in found:
         if checkpoint.status == "stopped":
             yield f"{checkpoint.name} stopped at position {checkpoint.position}: {checkpoint.reason}"
-        elif (lag := checkpoint.lag_s(now)) > BEHIND_TOO_LONG_S:
-            yield f"{checkpoint.name} is {lag:.0f} s behind, at position {checkpoint.position} of {checkpoint.head}"
+        elif not silence_s and (lag := age_s(checkpoint, head, 0.0, now)) > BEHIND_TOO_LONG_S:
+            yield f"{checkpoint.name} is {lag:.0f} s behind, at position {checkpoint.position} of {head}"
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Give this process's metrics to Prometheus."""
+    """Give this process's metrics to Prometheus, and how far the read models are that it answers from."""
     found: Metrics = request.app.state.metrics
-    return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
+    content = generate_latest(found.registry)
+    try:
+        async with reader(request).transaction() as conn:
+            there = await checkpoints.load(conn, [(model.name, model.version) for model in READ_MODELS])
+            rebuilds = await checkpoints.rebuilds(conn)
+        content += generate_latest(Now(list(families(list(there.values()), list(rebuilds.values())))))
+    except Exception as error:
+        if not is_away(error):
+            raise
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+
+@dataclass(frozen=True)
+class Now(Collector):
+    """What was found at the moment of asking."""
+
+    found: list[Metric]
+
+    def collect(self) -> Iterator[Metric]:
+        """Give it."""
+        yield from self.found
 
 
 @router.get("/docs", response_class=HTMLResponse)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.coalitions import Coalition
 from services.projections.dashboard.rendering import SCRIPT, STYLE, render
-from services.projections.http import coalitions, pledges, statements, targets, timeline
+from services.projections.http import coalitions, parties, pledges, statements, targets, timeline
 from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
 from services.projections.http.counted import Asked, Counted, merged, own_rows
-from services.projections.http.parameters import Id
+from services.projections.http.cursors import write_cursor
+from services.projections.http.parameters import Code, Id
 from services.projections.http.postings import PostingsQuery, explain, question
-from services.projections.http.standing import all_names, coalition_known, coalitions_known
+from services.projections.http.standing import (
+    all_names,
+    coalition_known,
+    coalitions_known,
+    party_known,
+    registered_parties,
+)
 from services.projections.http.totals import ordered, total_row
+from services.projections.pledges import Flag, PledgeStatus
 from services.projections.read_model import ReadModel
 from services.projections.read_models import READ_MODELS, entries
 from services.projections.read_models.coalition_totals import Filter
@@ -75,7 +83,7 @@ async def coalition_page(
             "membership": members_over_time(await coalition_known(conn, coalition, asof), asof.on),
             "measures": await measures(conn, asof, Filter(coalition=coalition)),
             "by_donor": await by_donor(conn, asof, Filter(coalition=coalition)),
-            "statements": await statements.stated(conn, asof, about),
+            "statements": await statements.stated(conn, asof, about, request.app.state.rates),
             "recent": await recent(conn, asof, Where(coalition=coalition)),
             "names": await all_names(conn, asof),
         }
@@ -96,6 +104,73 @@ async def target_page(
         return {**shown, "recent": said, "names": await all_names(conn, asof)}
 
     return await answer(request, query, "target.html", make)
+
+
+@router.get("/pledges")
+async def pledges_page(request: Request, query: Annotated[pledges.PledgesQuery, Query()]) -> Response:
+    """Show the pledges that fit a search."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        found, following = await pledges.listed(conn, asof, query)
+        is_member = await pledges.membership(conn, asof, found)
+        asked = {name: value for name, value in request.query_params.items() if value and name != "cursor"}
+        after = None if following is None else asked | {"cursor": write_cursor(*asof.place, following)}
+        return {
+            "pledges": [pledges.in_list(asof, pledge, is_member) for pledge in found],
+            "next": None if after is None else f"{request.url.path}?{urlencode(after)}",
+            "asked": asked,
+            "statuses": get_args(PledgeStatus),
+            "flags": get_args(Flag),
+            "known_coalitions": [(one.id, one.name(asof.on)) for one in await coalitions_known(conn, asof)],
+            "names": await all_names(conn, asof),
+        }
+
+    return await answer(request, query, "pledges.html", make)
+
+
+@router.get("/parties")
+async def parties_page(request: Request, query: Annotated[AsOfQuery, Query()]) -> Response:
+    """Show everybody who gives or gets something."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        registered = await registered_parties(conn, asof)
+        codes = {*await entries.named(conn, "party", asof.position), *registered}
+        shown = [parties.party_shown(code, registered) for code in codes]
+        return {"parties": sorted(shown, key=lambda party: str(party["name"])), "names": await all_names(conn, asof)}
+
+    return await answer(request, query, "parties.html", make)
+
+
+@router.get("/parties/{party}")
+async def party_page(
+    request: Request, party: Annotated[Code, Path()], query: Annotated[AsOfQuery, Query()]
+) -> Response:
+    """Show what a party promised and what came, and what it was promised."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        await party_known(conn, party, asof)
+        registered = await registered_parties(conn, asof)
+        return {
+            "party": parties.party_shown(party, registered),
+            "given": await parties.scored(conn, asof, party, "donors"),
+            "got": await parties.scored(conn, asof, party, "beneficiaries"),
+            "coalitions": [
+                {"id": one.id, "name": one.name(asof.on), "role": one.present(asof.on)[party].role}
+                for one in await coalitions_known(conn, asof)
+                if party in one.present(asof.on)
+            ],
+            "recent": await recent(conn, asof, Where(party=party)),
+            "names": await all_names(conn, asof),
+        }
+
+    return await answer(request, query, "party.html", make)
+
+
+@router.get("/beneficiaries/{party}")
+async def beneficiary_page(request: Request, party: Annotated[Code, Path()]) -> Response:
+    """Lead to the page of the party."""
+    asked = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"/parties/{party}{asked}#got")
 
 
 @router.get("/pledges/{pledge}")

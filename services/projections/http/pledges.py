@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.coalitions import Coalition
-from services.projections.http.asof import AsOf, AsOfQuery, reader
+from services.projections.http.asof import AsOf, reader
+from services.projections.http.converted import InCurrency, InOneCurrency, View, said_in, stage_in, view
 from services.projections.http.counted import Asked
-from services.projections.http.parameters import Capability, Code, Cursor, Id, Unit
+from services.projections.http.cursors import Pinned, read_cursor, write_cursor
+from services.projections.http.parameters import Capability, Code, Id, Labels, Number, Unit, label
 from services.projections.http.problems import responses, unknown
 from services.projections.http.shown import (
     AmountShown,
@@ -23,6 +25,7 @@ from services.projections.http.shown import (
     Cite,
     EntryShown,
     Interval,
+    ShareShown,
     SourceShown,
     When,
     amount,
@@ -32,14 +35,16 @@ from services.projections.http.shown import (
 )
 from services.projections.http.standing import party_names
 from services.projections.http.totals import cite
+from services.projections.names import countries
 from services.projections.pledges import Delivery, Flag, IsMember, KnownPledge, PledgeStatus
 from services.projections.postings import Measure
 from services.projections.read_model import ReadModel
-from services.projections.read_models import entries, pledges
+from services.projections.read_models import entries, pledges, traits
 from services.projections.read_models.coalition_totals import COALITION_TOTALS, Filter
 from services.projections.read_models.entries import ENTRIES, as_it_stands, as_learned
 from services.projections.read_models.pledges import PLEDGES
-from shared.amounts import Vector
+from services.projections.read_models.traits import TRAITS, fold
+from shared.amounts import ZERO, Vector
 from shared.codec import to_json
 from shared.days import last_day
 from shared.events.pledges import Share
@@ -52,8 +57,18 @@ LOOKED_AT: Final = 2_000
 router = APIRouter(prefix="/v1", tags=["pledges"])
 
 
-class PledgesQuery(AsOfQuery):
+class PledgesQuery(Pinned, InCurrency):
     """Which pledges."""
+
+    q: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00]+$",
+        description="All these words, or parts of them, are in its id, notes, words, reasons, labels, or in the names "
+        "of its donors and beneficiaries; accents and case make no difference",
+        examples=["fpv latvia"],
+    )
 
     coalition: Id | None = None
     donor: Code | None = None
@@ -63,23 +78,23 @@ class PledgesQuery(AsOfQuery):
     stage: Stage | None = Field(default=None, description="Pledges that have come to this stage")
     status: PledgeStatus | None = None
     flag: Flag | None = None
-    label: str | None = Field(default=None, max_length=200, pattern=r"^[^\x00=]+=[^\x00]+$", examples=["sector=air"])
+    label: Labels = Field(default_factory=list)
+    min_amount: Number | None = Field(
+        default=None, description="What it comes to, at least; in `unit`, of `stage` (default: pledged), on the day"
+    )
+    max_amount: Number | None = Field(default=None, description="What it comes to, at most; an open high is above all")
     limit: Annotated[int, Field(ge=1, le=500, description="The most items of one answer")] = 100
-    cursor: Cursor | None = None
 
-    @field_validator("cursor")
+    @field_validator("min_amount", "max_amount")
     @classmethod
-    def _ours(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_cursor(value)
+    def _in_a_unit(cls, value: Decimal | None, said: ValidationInfo) -> Decimal | None:
+        if value is not None and said.data.get("unit") is None:
+            raise ValueError("is an amount of what? name its `unit` too")
         return value
 
-
-class ShareShown(Answer):
-    """A party, and its part where that is known."""
-
-    party: str
-    share: AmountShown | None
+    @classmethod
+    def place(cls, cursor: str) -> tuple[Any, ...]:
+        return read_cursor(cursor, int, str, str | None, str)
 
 
 class StageShown(Interval):
@@ -88,6 +103,7 @@ class StageShown(Interval):
     stage: Stage
     capability: str
     unit: str
+    converted: InOneCurrency | None = Field(default=None, description="With `in`: money in one currency, beside")
 
 
 class RelationShown(Answer):
@@ -134,7 +150,7 @@ class PointOfTimeline(Interval):
     on: date
 
 
-class Timeline(Answer):
+class StageTimeline(Answer):
     """One stage in one measure over time; absent after a day on which it ended."""
 
     stage: Stage
@@ -164,7 +180,7 @@ class PledgeDetail(When):
     """One pledge."""
 
     pledge: PledgeInList
-    timelines: list[Timeline]
+    timelines: list[StageTimeline]
     deliveries: list[DeliveryShown]
     labels: dict[str, list[str]]
     refs: list[dict[str, Any]]
@@ -181,32 +197,52 @@ async def list_pledges(request: Request, query: Annotated[PledgesQuery, Query()]
         found, following = await listed(conn, asof, query)
         is_member = await membership(conn, asof, found)
         filters = query.model_dump(
-            include={"coalition", "donor", "beneficiary", "capability", "unit", "stage", "status", "flag", "label"}
+            by_alias=True,
+            include={
+                "in_",
+                "rate_on",
+                "q",
+                "min_amount",
+                "max_amount",
+                "coalition",
+                "donor",
+                "beneficiary",
+                "capability",
+                "unit",
+                "stage",
+                "status",
+                "flag",
+                "label",
+            },
         )
-        place = None if following is None else write_cursor(following)
+        filters = {name: str(value) if isinstance(value, Decimal) else value for name, value in filters.items()}
+        place = None if following is None else write_cursor(*asof.place, following)
         here = f"{request.url.path}?{asof.pinned(**filters, limit=query.limit)}"
         return {
-            "pledges": [in_list(asof, pledge, is_member) for pledge in found],
+            "pledges": [in_list(asof, pledge, is_member, view(request, query)) for pledge in found],
             "next": None if place is None else f"{here}&cursor={place}",
             "cite": cite(asof, request.url.path, **filters),
         }
 
-    return await reader(request).answer(request, query, READS, make)
+    return await reader(request).answer(request, query, READS if query.q is None else (*READS, TRAITS), make)
 
 
 @router.get("/pledges/{pledge}", response_model=PledgeDetail, responses=responses(404))
-async def one_pledge(request: Request, pledge: Annotated[Id, Path()], query: Annotated[AsOfQuery, Query()]) -> Response:
+async def one_pledge(
+    request: Request, pledge: Annotated[Id, Path()], query: Annotated[InCurrency, Query()]
+) -> Response:
     """Show a pledge: its timelines, its deliveries, everything that was said about it, and where that is from."""
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        return await detail(conn, asof, pledge, request.url.path)
+        return await detail(conn, asof, pledge, request.url.path, view(request, query))
 
     return await reader(request).answer(request, query, READS, make)
 
 
 async def listed(conn: AsyncConnection, asof: AsOf, query: PledgesQuery) -> tuple[list[KnownPledge], str | None]:
     """Give the pledges that fit as they stand, and the id after which the next page begins."""
-    after = None if query.cursor is None else read_cursor(query.cursor)
+    after = None if query.cursor is None else query.place(query.cursor)[-1]
+    words = await searched(conn, asof, query.q or "")
     found: list[KnownPledge] = []
     looked_at = 0
     while True:
@@ -218,14 +254,15 @@ async def listed(conn: AsyncConnection, asof: AsOf, query: PledgesQuery) -> tupl
             beneficiary=query.beneficiary,
             capability=query.capability,
             unit=query.unit,
-            label=query.label,
+            label=query.label[0] if query.label else None,
+            among=await candidates(conn, asof, words) if words else None,
             after=after,
             limit=query.limit,
         )
         known = await pledges_known(conn, asof, names)
         is_member = await membership(conn, asof, known) if query.flag is not None else _nobody
         for pledge in known:
-            if fits(pledge, asof, query, is_member):
+            if fits(pledge, asof, query, is_member) and all(word.is_of(pledge, asof.on) for word in words):
                 found.append(pledge)
                 if len(found) == query.limit:
                     return found, pledge.id if pledge.id != names[-1] or len(names) == query.limit else None
@@ -253,13 +290,68 @@ def fits(pledge: KnownPledge, asof: AsOf, query: PledgesQuery, is_member: IsMemb
         return False
     if query.stage is not None and query.stage not in {stage for stage, _, _ in pledge.on(day)}:
         return False
-    if query.label is not None:
-        key, _, value = query.label.partition("=")
+    for key, value in map(label, query.label):
         if value not in {one for said in pledge.entries.values() for one in said.labels.get(key, ())}:
             return False
+    if not comes_to(pledge, day, query):
+        return False
     if query.status is not None and pledge.status(day) != query.status:
         return False
     return query.flag is None or query.flag in pledge.flags(day, asof.today, is_member)
+
+
+def comes_to(pledge: KnownPledge, day: date, query: PledgesQuery) -> bool:
+    """Whether what a pledge comes to is within the amounts that were asked for; of what nobody knows it is not."""
+    if query.min_amount is None and query.max_amount is None:
+        return True
+    stage = query.stage or "pledged"
+    values = [value for (at, _, unit), value in pledge.on(day).items() if at == stage and unit == query.unit]
+    value = sum(values, ZERO)
+    if not values or value.unknown:
+        return False
+    if query.min_amount is not None and value.low < query.min_amount:
+        return False
+    return query.max_amount is None or (value.bound is not None and value.bound <= query.max_amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word that is searched: the pledges whose entries say it, the parties whose names have it."""
+
+    pledges: frozenset[str]
+    parties: frozenset[str]
+
+    def is_of(self, pledge: KnownPledge, day: date) -> bool:
+        """Whether a pledge has this word."""
+        about = (*pledge.donors(day), *pledge.opening.beneficiaries)
+        return pledge.id in self.pledges or any(one.party in self.parties for one in about)
+
+
+async def searched(conn: AsyncConnection, asof: AsOf, q: str) -> list[Word]:
+    """Look up the words of a search."""
+    words = fold(q).split()
+    known_names = {**countries(), **await party_names(conn, asof)} if words else {}
+    parties = {code: fold(f"{code} {name}") for code, name in known_names.items()}
+    return [
+        Word(
+            frozenset(
+                account.removeprefix("pledge-")
+                for account in await traits.saying(conn, word, asof.position)
+                if account.startswith("pledge-")
+            ),
+            frozenset(code for code, name in parties.items() if word in name),
+        )
+        for word in words
+    ]
+
+
+async def candidates(conn: AsyncConnection, asof: AsOf, words: Sequence[Word]) -> list[str]:
+    """Give the pledges that may have all these words: that say them, or ever named such a party."""
+    found: set[str] | None = None
+    for word in words:
+        having = word.pledges | await pledges.ever_naming(conn, asof.position, sorted(word.parties))
+        found = set(having) if found is None else found & having
+    return sorted(found or ())
 
 
 async def pledges_known(conn: AsyncConnection, asof: AsOf, names: Sequence[str]) -> list[KnownPledge]:
@@ -292,7 +384,7 @@ def _nobody(_coalition: str, _party: str, _day: date) -> bool:
     return False
 
 
-async def detail(conn: AsyncConnection, asof: AsOf, name: str, path: str) -> dict[str, Any]:
+async def detail(conn: AsyncConnection, asof: AsOf, name: str, path: str, money: View | None = None) -> dict[str, Any]:
     """Show one pledge. Raises Problem `unknown`."""
     said = await entries.stream(conn, f"pledge-{name}", asof.position)
     known = await pledges_known(conn, asof, [name])
@@ -304,7 +396,7 @@ async def detail(conn: AsyncConnection, asof: AsOf, name: str, path: str) -> dic
     by_delivery = {getattr(found.entry, "delivery", None): found.sources for found in reversed(standing)}
     opening = pledge.opening
     return {
-        "pledge": in_list(asof, pledge, await membership(conn, asof, known)),
+        "pledge": in_list(asof, pledge, await membership(conn, asof, known), money),
         "timelines": [
             {
                 "stage": stage,
@@ -324,7 +416,7 @@ async def detail(conn: AsyncConnection, asof: AsOf, name: str, path: str) -> dic
         "refs": [to_json(ref) for ref in opening.refs],
         "note": opening.note,
         "entries": [entry(found, registered) for found in standing],
-        "cite": cite(asof, path),
+        "cite": cite(asof, path, **said_in(money)),
     }
 
 
@@ -338,7 +430,7 @@ def of_account(
     return Asked(where=where).link(asof.between(None, asof.on))
 
 
-def in_list(asof: AsOf, pledge: KnownPledge, is_member: IsMember) -> dict[str, Any]:
+def in_list(asof: AsOf, pledge: KnownPledge, is_member: IsMember, money: View | None = None) -> dict[str, Any]:
     """Show a pledge as it stands."""
     opening, day = pledge.opening, asof.on
     relation = pledge.relation(day)
@@ -358,7 +450,11 @@ def in_list(asof: AsOf, pledge: KnownPledge, is_member: IsMember) -> dict[str, A
         "conditions": opening.conditions,
         "status": pledge.status(day),
         "flags": pledge.flags(day, asof.today, is_member),
-        "stages": [stage_shown(measure, value) for measure, value in pledge.on(day).items()],
+        "stages": [
+            stage_shown(measure, value)
+            | ({} if money is None else {"converted": stage_in(money, measure[2], pledge.timelines[measure], day)})
+            for measure, value in pledge.on(day).items()
+        ],
         "explain": of_account(asof, pledge),
         "link": f"/v1/pledges/{pledge.id}",
     }
@@ -390,19 +486,3 @@ def delivery_shown(found: Delivery) -> dict[str, Any]:
         "capability": report.capability,
         "reported_by": report.reported_by,
     }
-
-
-def write_cursor(pledge: str) -> str:
-    """Write where a page ended."""
-    return base64.urlsafe_b64encode(pledge.encode()).decode().rstrip("=")
-
-
-def read_cursor(said: str) -> str:
-    """Read where a page ended. Raises ValueError for what is not a cursor of ours."""
-    try:
-        found = base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)).decode()
-    except (ValueError, binascii.Error) as unreadable:
-        raise ValueError("is not a cursor that an answer gave") from unreadable
-    if not found or "\0" in found:
-        raise ValueError("is not a cursor that an answer gave")
-    return found

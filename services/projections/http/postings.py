@@ -9,13 +9,25 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf, AsOfQuery, reader
-from services.projections.http.counted import NONE, Asked, joint_rows, own_rows
-from services.projections.http.parameters import Capability, Code, Id, Limit, Unit
+from services.projections.http.counted import NONE, Asked, joint_rows, own_rows, reads
+from services.projections.http.parameters import (
+    Account,
+    Capability,
+    Code,
+    Id,
+    Labels,
+    Limit,
+    Period,
+    Unit,
+    a_period,
+    label,
+)
 from services.projections.http.parameters import Cursor as CursorText
 from services.projections.http.problems import responses
 from services.projections.http.shown import (
@@ -35,10 +47,9 @@ from services.projections.http.shown import (
 )
 from services.projections.http.standing import party_names
 from services.projections.names import party
-from services.projections.read_model import ReadModel
 from services.projections.read_models import entries
-from services.projections.read_models.coalition_totals import COALITION_TOTALS, Cursor, Filter, Posting, postings
-from services.projections.read_models.entries import ENTRIES, Standing, standing
+from services.projections.read_models.coalition_totals import Cursor, Filter, Posting, postings
+from services.projections.read_models.entries import Standing, standing
 from services.projections.words import in_words
 from shared.amounts import Amount, Vector
 from shared.events import Amendment, Entry
@@ -47,7 +58,7 @@ from shared.events.pledges import Also
 from shared.measures import FinanceType, Stage
 from shared.recorded import Recorded
 
-READS: Final[tuple[ReadModel, ...]] = (COALITION_TOTALS, ENTRIES)
+LABELLED: Final = r"^[^\x00=]+=\[[^\x00]*\]$"
 CODES: Final = r"^(none|[A-Z0-9][A-Z0-9_-]{1,63}(,[A-Z0-9][A-Z0-9_-]{1,63})*)$"
 
 router = APIRouter(prefix="/v1", tags=["explanations"])
@@ -70,12 +81,15 @@ class PostingsQuery(AsOfQuery):
     unit: Unit | None = None
     stage: Stage | None = None
     finance_type: FinanceType | Literal["none"] | None = Field(default=None, description="`none`: not said")
-    account: str | None = Field(
-        default=None,
-        pattern=r"^(pledge-[a-z0-9][a-z0-9_-]{0,63}|production-[A-Z0-9][A-Z0-9_-]{1,63})$",
-        description="One pledge, or what one party produced",
-        examples=["pledge-gbr-fpv", "production-UKR"],
+    account: Account | None = None
+    label: Labels = Field(default_factory=list)
+    labelled: list[Annotated[str, Field(pattern=LABELLED, max_length=2000)]] = Field(
+        default_factory=list,
+        max_length=10,
+        description="What carries exactly these values of a label, as rows by label say it; `[]`: none",
+        examples=[['sector=["air","sea"]']],
     )
+    period: Period | None = None
     at_most: bool = Field(default=False, description="Count all of it as [0, whole]")
     limit: Limit = 1000
     cursor: CursorText | None = None
@@ -86,6 +100,13 @@ class PostingsQuery(AsOfQuery):
         if value is not None:
             read_cursor(value)
         return value
+
+    @field_validator("labelled")
+    @classmethod
+    def _sets(cls, said: list[str]) -> list[str]:
+        for one in said:
+            labelled(one)
+        return said
 
 
 class Change(Answer):
@@ -154,7 +175,8 @@ async def explanation(request: Request, query: Annotated[PostingsQuery, Query()]
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         return await explain(conn, asof, question(query), limit=query.limit, cursor=query.cursor)
 
-    return await reader(request).answer(request, query, READS, make)
+    asked = question(query)
+    return await reader(request).answer(request, query, reads(asked.where), make)
 
 
 def question(query: PostingsQuery) -> Asked:
@@ -171,8 +193,20 @@ def question(query: PostingsQuery) -> Asked:
         stage=query.stage,
         finance_type="" if query.finance_type == NONE else query.finance_type,
         account=query.account,
+        labels=tuple(label(one) for one in query.label),
+        labelled=tuple(labelled(one) for one in query.labelled),
+        period=None if query.period is None else a_period(query.period),
     )
     return Asked(where=where, at_most=query.at_most)
+
+
+def labelled(said: str) -> tuple[str, tuple[str, ...]]:
+    """Read `key=["value"]`. Raises ValueError."""
+    key, values = label(said)
+    try:
+        return key, msgspec.json.decode(values, type=tuple[str, ...])
+    except (msgspec.DecodeError, UnicodeEncodeError) as unreadable:
+        raise ValueError('is a key and a JSON list of values: sector=["air"]') from unreadable
 
 
 async def explain(
@@ -261,17 +295,7 @@ def shown(posting: Posting, asked: Asked, event: Behind, registered: Mapping[str
         "capability": row.capability,
         "unit": row.unit,
         "finance_type": row.finance_type or None,
-        "change": {
-            "low": figure(change.low),
-            "high": figure(change.high),
-            "open": change.open,
-            "unknown": change.unknown,
-            "about": change.about,
-            "pledges": change.pledges,
-            "parts": change.parts,
-            "surplus": figure(change.surplus),
-            "conditional": figure(change.conditional),
-        },
+        "change": change_shown(change),
         "said": amount(as_said_in(says, row.unit)),
         "words": in_words(recorded.event, lambda code: party(code, registered)),
         "reason": getattr(recorded.event, "reason", None),
@@ -280,6 +304,21 @@ def shown(posting: Posting, asked: Asked, event: Behind, registered: Mapping[str
         "amends": None if event.original is None else event_link(event.original.event_id),
         "amendments": [amended(found) for found in event.standing.amendments],
         "link": event_link(posting.event_id),
+    }
+
+
+def change_shown(change: Vector) -> dict[str, Any]:
+    """Show what is added to a total, by component."""
+    return {
+        "low": figure(change.low),
+        "high": figure(change.high),
+        "open": change.open,
+        "unknown": change.unknown,
+        "about": change.about,
+        "pledges": change.pledges,
+        "parts": change.parts,
+        "surplus": figure(change.surplus),
+        "conditional": figure(change.conditional),
     }
 
 

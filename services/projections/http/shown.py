@@ -49,6 +49,13 @@ class AmountShown(Answer):
     words: str | None
 
 
+class ShareShown(Answer):
+    """A party, and its part where that is known."""
+
+    party: str
+    share: AmountShown | None
+
+
 class SourceShown(Answer):
     """Where a fact comes from."""
 
@@ -109,6 +116,7 @@ class Cite(Answer):
 
     text: str
     url: str = Field(description="Asks for exactly this state again, for ever")
+    changes_since: str = Field(description="Which totals of these filters changed since, and what changed them")
 
 
 def figure(number: Decimal) -> str:

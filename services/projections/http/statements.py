@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
@@ -11,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.coalitions import Coalition
 from services.projections.http.asof import AsOf, AsOfQuery, reader
-from services.projections.http.counted import Asked, joint_rows, own_rows
+from services.projections.http.converted import RULES, Original, RateShown, View, money, original
+from services.projections.http.counted import Asked, added, joint_rows, own_rows
 from services.projections.http.parameters import Capability, Code, Id
 from services.projections.http.problems import responses
 from services.projections.http.shown import (
@@ -28,11 +31,13 @@ from services.projections.http.shown import (
     source,
 )
 from services.projections.http.totals import cite
+from services.projections.rates import Rate, Rates, currencies, spell
 from services.projections.read_model import ReadModel
 from services.projections.read_models import entries
 from services.projections.read_models.coalition_totals import COALITION_TOTALS, Filter
 from services.projections.read_models.entries import ENTRIES, Standing, as_it_stands, as_learned
-from shared.amounts import Vector
+from services.projections.valued import RateOn, in_coins
+from shared.amounts import ZERO, Vector
 from shared.days import first_day, last_day
 from shared.events import stored_name
 from shared.events.reports import StatementRecorded
@@ -44,7 +49,11 @@ router = APIRouter(prefix="/v1", tags=["statements"])
 
 
 class StatementsQuery(AsOfQuery):
-    """Which statements."""
+    """Which statements. Money stated in one currency is compared with all money, in that currency."""
+
+    rate_on: RateOn | None = Field(
+        default=None, description="By the rate of each posting's day (the default), or of the day it was stated on"
+    )
 
     coalition: Id | None = None
     party: Code | None = Field(default=None, description="About this donor or beneficiary, or stated by it")
@@ -60,12 +69,28 @@ class AboutShown(Answer):
     beneficiary: str | None
 
 
+class InOtherUnit(Original):
+    """What the ledger has in another currency than the one stated, and what it comes to in that one."""
+
+    explain: str
+
+
+class WithoutRate(Interval):
+    """What the ledger has in another currency, and nobody published a rate for: left out, and counted."""
+
+    unit: str
+    lacks: str
+    explain: str
+
+
 class LedgerSays(Interval):
-    """The ledger's own answer, by one stage."""
+    """The ledger's own answer, by one stage, in the unit stated: what is in it, and what was converted into it."""
 
     stage: Stage | None
     difference: str = Field(description="Stated low minus the ledger's low, in the unit stated")
-    explain: str | None
+    explain: str | None = Field(description="The postings in the unit stated")
+    converted: list[InOtherUnit]
+    unconverted: list[WithoutRate]
 
 
 class StatementShown(Answer):
@@ -82,6 +107,7 @@ class StatementShown(Answer):
     stated: str
     period: dict[str, str] | None
     ledger: list[LedgerSays] = Field(description="Empty where the ledger has no such number")
+    rates: list[RateShown] = Field(description="Every rate by which the ledger's answer was converted")
     sources: list[SourceShown]
     event_id: str
     link: str
@@ -91,6 +117,7 @@ class Statements(When):
     """Statements, the latest first."""
 
     statements: list[StatementShown]
+    rule: str = Field(description="By the rate of which day the ledger's answers are converted")
     cite: Cite
 
 
@@ -101,19 +128,22 @@ async def list_statements(request: Request, query: Annotated[StatementsQuery, Qu
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         filters = query.model_dump(include={"coalition", "party", "capability", "stage"})
         return {
-            "statements": await stated(conn, asof, query),
+            "statements": await stated(conn, asof, query, request.app.state.rates),
+            "rule": RULES[query.rate_on or "posting"],
             "cite": cite(asof, request.url.path, **filters),
         }
 
     return await reader(request).answer(request, query, READS, make)
 
 
-async def stated(conn: AsyncConnection, asof: AsOf, query: StatementsQuery) -> list[dict[str, Any]]:
-    """Show the statements that are asked for, the latest first."""
+async def stated(
+    conn: AsyncConnection, asof: AsOf, query: StatementsQuery, rates: Rates | None = None
+) -> list[dict[str, Any]]:
+    """Show the statements that are asked for, the latest first; without `rates` only money in the unit stated."""
     said = await entries.of_types(conn, [stored_name(StatementRecorded)], asof.position)
     found = [standing for about in said.values() for standing in as_it_stands(about) if fits(standing, asof, query)]
     latest = sorted(found, key=lambda one: (one.day, one.recorded.position), reverse=True)
-    return [await shown(conn, asof, standing) for standing in latest]
+    return [await shown(conn, asof, standing, query.rate_on or "posting", rates) for standing in latest]
 
 
 def fits(standing: Standing, asof: AsOf, query: StatementsQuery) -> bool:
@@ -132,10 +162,14 @@ def fits(standing: Standing, asof: AsOf, query: StatementsQuery) -> bool:
     )
 
 
-async def shown(conn: AsyncConnection, asof: AsOf, standing: Standing) -> dict[str, Any]:
+async def shown(
+    conn: AsyncConnection, asof: AsOf, standing: Standing, rate_on: RateOn = "posting", rates: Rates | None = None
+) -> dict[str, Any]:
     """Show a statement beside the ledger's own answer."""
     said = standing.entry
     assert isinstance(said, StatementRecorded)  # noqa: S101  # fits() let nothing else through
+    money = None if rates is None or said.amount.unit not in currencies() else View(said.amount.unit, rate_on, rates)
+    ledger, used = await ledger_says(conn, asof, said, money)
     return {
         "id": said.statement,
         "stated_by": said.stated_by,
@@ -151,22 +185,26 @@ async def shown(conn: AsyncConnection, asof: AsOf, standing: Standing) -> dict[s
         "stated_on": standing.day,
         "stated": said.stated_on,
         "period": None if said.period is None else {"from": said.period.start, "to": said.period.end},
-        "ledger": await ledger_says(conn, asof, said),
+        "ledger": ledger,
+        "rates": list(spell(used)),
         "sources": [source(found) for found in standing.sources],
         "event_id": standing.recorded.event_id,
         "link": event_link(standing.recorded.event_id),
     }
 
 
-async def ledger_says(conn: AsyncConnection, asof: AsOf, said: StatementRecorded) -> list[dict[str, Any]]:
-    """Give the ledger's answer to the same question, by stage, with the signed difference of the lows.
+async def ledger_says(
+    conn: AsyncConnection, asof: AsOf, said: StatementRecorded, view: View | None = None
+) -> tuple[list[dict[str, Any]], Iterable[Rate]]:
+    """Give the ledger's answer to the same question, by stage, with the signed difference of the lows; rates used.
 
-    The question is about the day it was stated on, or about what came in the period it names.
+    The question is about the day it was stated on, or about what came in the period it names. With `view`, money in
+    other currencies is converted and added to what is in the unit stated.
     """
     if said.measure == "members":
-        return await _members(conn, asof, said)
+        return await _members(conn, asof, said), ()
     if said.measure != "amount":
-        return []
+        return [], ()
     when = asof.between(None, last_day(said.stated_on))
     if said.period is not None:
         when = asof.between(first_day(said.period.start), last_day(said.period.end))
@@ -182,16 +220,73 @@ async def ledger_says(conn: AsyncConnection, asof: AsOf, said: StatementRecorded
     by_stage: dict[Stage, Vector] = {} if said.stage is None else {said.stage: Vector()}
     for row in [*await own_rows(conn, when, asked), *await joint_rows(conn, when, asked)]:
         by_stage[row.row.stage] = by_stage.get(row.row.stage, Vector()) + row.value
-    return [
-        {
-            "stage": stage,
-            **interval(by_stage[stage], by_part=asked.by_part),
-            "difference": figure(said.amount.low - by_stage[stage].low),
-            "explain": asked.of_stage(stage).link(when),
-        }
-        for stage in STAGES
-        if stage in by_stage
-    ]
+    others, used = ({}, frozenset()) if view is None else await _in_other_units(conn, when, asked, view)
+    answers = []
+    for stage in STAGES:
+        if stage in by_stage or stage in others:
+            found = others.get(stage, _Others(ZERO, (), ()))
+            value = by_stage.get(stage, ZERO) + found.value
+            answer: dict[str, Any] = {
+                "stage": stage,
+                **interval(value, by_part=asked.by_part),
+                "difference": figure(said.amount.low - value.low),
+                "explain": asked.of_stage(stage).link(when),
+                "converted": found.converted,
+                "unconverted": found.unconverted,
+            }
+            answers.append(answer)
+    return answers, used
+
+
+class _Others(NamedTuple):
+    """What the ledger has of a stage in other currencies: its value in the one stated, and what it is made of."""
+
+    value: Vector
+    converted: Sequence[dict[str, Any]]
+    unconverted: Sequence[dict[str, Any]]
+
+
+async def _in_other_units(
+    conn: AsyncConnection, asof: AsOf, asked: Asked, view: View
+) -> tuple[dict[Stage, _Others], Iterable[Rate]]:
+    """Convert what the ledger has in other currencies than the one stated, by stage."""
+    everything = replace(asked, where=replace(asked.where, unit=None))
+    found = await money(conn, asof, everything, view)
+    valued = found.valued
+
+    def link(stage: Stage, unit: str) -> str:
+        return replace(everything, where=replace(everything.where, unit=unit, stage=stage)).link(asof)
+
+    of_unit = added(
+        ((row.stage, row.unit), value) for (_, row), value in valued.values.items() if row.unit != view.currency
+    )
+    was = added(((row.stage, row.unit), found.said.get((name, row), ZERO)) for name, row in valued.values)
+    lacking = added(((row.stage, row.unit), value) for (_, row), (_, value, _) in valued.unconverted.items())
+    lacks: dict[tuple[Stage, str], tuple[date, str]] = {}
+    for (_, row), (_, _, (currency, day)) in valued.unconverted.items():
+        key = row.stage, row.unit
+        lacks[key] = min(lacks.get(key, (day, currency)), (day, currency))
+    answers = {}
+    for stage in {stage for stage, _ in of_unit.keys() | lacking.keys()}:
+        parts = {unit: in_coins(value, view.currency) for (of, unit), value in of_unit.items() if of == stage and value}
+        answers[stage] = _Others(
+            sum(parts.values(), ZERO),
+            [
+                {**original(unit, was[stage, unit], value), "explain": link(stage, unit)}
+                for unit, value in sorted(parts.items())
+            ],
+            [
+                {
+                    "unit": unit,
+                    **interval(value, by_part=asked.by_part),
+                    "lacks": "{1} on {0}".format(*lacks[stage, unit]),
+                    "explain": link(stage, unit),
+                }
+                for (of, unit), value in sorted(lacking.items())
+                if of == stage and value
+            ],
+        )
+    return {stage: found for stage, found in answers.items() if found.converted or found.unconverted}, valued.used
 
 
 async def _members(conn: AsyncConnection, asof: AsOf, said: StatementRecorded) -> list[dict[str, Any]]:
@@ -211,6 +306,8 @@ async def _members(conn: AsyncConnection, asof: AsOf, said: StatementRecorded) -
             "unknown": 0,
             "pledges": 0,
             "difference": figure(said.amount.low - count),
+            "converted": [],
+            "unconverted": [],
             "explain": f"/v1/coalitions/{coalition.id}?{asof.between(None, last_day(said.stated_on)).pinned()}",
         }
     ]

@@ -80,7 +80,7 @@ class StageProgress(Interval):
     stage: Stage
     counts: bool = Field(description="Whether this is the stage that counts")
     percent_low: str | None
-    percent_high: str | None = Field(description="null: open")
+    percent_high: str | None = Field(description="null: open, or with unknown amounts beside")
     explain: str
 
 
@@ -293,8 +293,8 @@ def in_list(asof: AsOf, target: Target) -> dict[str, Any]:
 
 
 def percents(x: Vector, terms: Terms) -> dict[str, str | None]:
-    """Show both bounds as percents of what was asked for; null where open."""
-    low, high = percent(x.low, terms.asked), percent(x.bound, terms.asked)
+    """Show both bounds as percents of what was asked for; the high is null where it is open, or something unknown."""
+    low, high = percent(x.low, terms.asked), percent(None if x.unknown > 0 else x.bound, terms.asked)
     return {"percent_low": None if low is None else str(low), "percent_high": None if high is None else str(high)}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Final, Literal, get_args
@@ -14,7 +12,8 @@ from pydantic import Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf, AsOfQuery, reader
-from services.projections.http.parameters import Code, Cursor, Id, Limit
+from services.projections.http.cursors import Pinned, read_cursor, write_cursor
+from services.projections.http.parameters import Code, Id, Limit
 from services.projections.http.problems import responses, unknown
 from services.projections.http.shown import Cite, EntryShown, When, entry
 from services.projections.http.standing import party_names
@@ -31,7 +30,7 @@ Family = Literal["party", "capability", "coalition", "target", "pledge", "produc
 router = APIRouter(prefix="/v1", tags=["timeline"])
 
 
-class TimelineQuery(AsOfQuery):
+class TimelineQuery(Pinned):
     """Which entries."""
 
     coalition: Id | None = None
@@ -45,7 +44,6 @@ class TimelineQuery(AsOfQuery):
         max_length=80,
     )
     limit: Limit = 100
-    cursor: Cursor | None = None
 
     @field_validator("type")
     @classmethod
@@ -54,12 +52,9 @@ class TimelineQuery(AsOfQuery):
             raise ValueError(f"is no type or family of entries; families are {', '.join(get_args(Family))}")
         return value
 
-    @field_validator("cursor")
     @classmethod
-    def _ours(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_cursor(value)
-        return value
+    def place(cls, cursor: str) -> tuple[Any, ...]:
+        return read_cursor(cursor, int, str, str | None, date, int)
 
 
 class Timeline(When):
@@ -88,7 +83,7 @@ async def timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -
             stream=query.stream,
             types=() if query.type is None else types(query.type),
         )
-        before = None if query.cursor is None else read_cursor(query.cursor)
+        before = None if query.cursor is None else query.place(query.cursor)[3:]
         found = await entries.happened(
             conn,
             on=asof.on,
@@ -99,11 +94,12 @@ async def timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -
             limit=query.limit + 1,
         )
         page, more = found[: query.limit], found[query.limit :]
+        after = (page[-1].happened_on, page[-1].position) if page else ()
         filters = query.model_dump(include={"coalition", "party", "stream", "type"})
         here = f"{request.url.path}?{asof.pinned(**filters, limit=query.limit)}"
         return {
             "timeline": await shown(conn, asof, page),
-            "next": f"{here}&cursor={write_cursor(page[-1])}" if more else None,
+            "next": f"{here}&cursor={write_cursor(*asof.place, *after)}" if more else None,
             "cite": cite(asof, request.url.path, **filters),
         }
 
@@ -145,20 +141,3 @@ def types(said: str) -> tuple[str, ...]:
     return tuple(
         name for name, event in EVENT_TYPES.items() if said in (name, event.TYPE) or event.TYPE.startswith(f"{said}.")
     )
-
-
-def write_cursor(last: Recorded) -> str:
-    """Write where a page ended."""
-    return base64.urlsafe_b64encode(f"{last.happened_on.isoformat()}|{last.position}".encode()).decode().rstrip("=")
-
-
-def read_cursor(said: str) -> tuple[date, int]:
-    """Read where a page ended. Raises ValueError for what is not a cursor of ours."""
-    try:
-        day, position = base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)).decode().split("|")
-        found = date.fromisoformat(day), int(position)
-    except (ValueError, binascii.Error) as unreadable:
-        raise ValueError("is not a cursor that an answer gave") from unreadable
-    if not 0 <= found[1] < 2**63:
-        raise ValueError("is not a cursor that an answer gave")
-    return found

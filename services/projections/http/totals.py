@@ -2,44 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import names
-from services.projections.http.asof import AsOf, AsOfQuery, reader
+from services.projections.http.asof import AsOf, in_query, reader
+from services.projections.http.converted import Converted, InCurrency, View, converted, view
+from services.projections.http.converted import own as own_question
 from services.projections.http.counted import (
     NONE,
     Asked,
     Counted,
     added,
+    grouped_rows,
     joint_rows,
     merged,
     narrowed,
     own_rows,
+    reads,
     rolled_up,
     steps_by_day,
 )
-from services.projections.http.parameters import Capability, Code, Id, Unit
+from services.projections.http.parameters import Capability, Code, Id, Labels, Period, Unit, a_period, label
 from services.projections.http.problems import responses
 from services.projections.http.shown import Cite, Interval, When, figure, interval
 from services.projections.http.standing import coalition_known, party_known
-from services.projections.read_model import ReadModel
-from services.projections.read_models.coalition_totals import COALITION_TOTALS, Filter, TotalRow
-from services.projections.read_models.entries import ENTRIES
+from services.projections.read_models.coalition_totals import Dimension, Filter, Group, TotalRow
 from shared.amounts import Vector
 from shared.days import Said, last_day
 from shared.measures import PIECE, STAGES, FinanceType, Stage, contains
 
-READS: Final[tuple[ReadModel, ...]] = (COALITION_TOTALS, ENTRIES)
+DIMENSIONS: Final[Mapping[str, Dimension | None]] = {
+    "donor": "donors",
+    "beneficiary": "beneficiaries",
+    "coalition": "coalition",
+    # always apart
+    "capability": None,
+    "unit": None,
+    "stage": None,
+    "finance_type": None,
+}
+LABEL_OF: Final = "label:"
 
 
-class TotalsQuery(AsOfQuery):
+def grouping(said: str | None) -> str | None:
+    """See that rows can be grouped so. Raises ValueError."""
+    if said is not None:
+        dimensions(said)
+    return said
+
+
+def dimensions(said: str) -> tuple[list[Dimension], list[str]]:
+    """Read what rows are to be grouped by: dimensions, and keys of labels. Raises ValueError."""
+    found: dict[Dimension, None] = {}
+    labels: dict[str, None] = {}
+    for name in said.split(","):
+        key = name.removeprefix(LABEL_OF)
+        if name.startswith(LABEL_OF) and key and "=" not in key and "\0" not in key:
+            labels[key] = None
+        elif name not in DIMENSIONS:
+            raise ValueError(f"{name[:40]!r} is none of {', '.join(DIMENSIONS)} or {LABEL_OF}<key>")
+        elif (dimension := DIMENSIONS[name]) is not None:
+            found[dimension] = None
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"at most {MOST_LABELS} labels at once")
+    return list(found), list(labels)
+
+
+MOST_LABELS: Final = 3
+"""By how many labels rows may be grouped at once."""
+
+
+class TotalsQuery(InCurrency):
     """Which rows of a scope."""
 
     capability: Capability | None = Field(default=None, description="This code and its descendants")
@@ -47,6 +87,18 @@ class TotalsQuery(AsOfQuery):
     stage: Stage | None = None
     finance_type: FinanceType | Literal["none"] | None = Field(default=None, description="`none`: not said")
     rollup: bool = Field(default=False, description="Merge the capabilities below the one that was asked for")
+    label: Labels = Field(default_factory=list)
+    period: Period | None = None
+    group_by: Annotated[
+        str | None,
+        AfterValidator(grouping),
+        Field(
+            max_length=400,
+            description="Also give rows apart by these, by comma: donor, beneficiary, coalition, `label:` and a key; "
+            "capability, unit, stage and finance_type always are apart. The rows are disjoint and add up to `totals`",
+            examples=["donor", "coalition,label:sector"],
+        ),
+    ] = None
     by: Literal["month", "year"] | None = Field(default=None, description="Also give a series by period")
 
 
@@ -103,7 +155,18 @@ class JointRow(DonorRow):
     beneficiaries: list[str]
 
 
-class Period(TotalRowShown):
+class GroupRow(TotalRowShown):
+    """A row apart by what was asked for in `group_by`; what was not is absent."""
+
+    donors: list[str] | None = None
+    beneficiaries: list[str] | None = None
+    coalition: str | None = Field(default=None, description="null: outside of all coalitions")
+    labels: dict[str, list[str]] | None = Field(
+        default=None, description="All values of each label that was asked for; none where it carries none"
+    )
+
+
+class PeriodRow(TotalRowShown):
     """A row at the end of a period in which something changed."""
 
     period: str = Field(examples=["2024-02"])
@@ -117,7 +180,9 @@ class Totals(When):
     totals: list[TotalRowShown]
     by_donor: list[DonorRow]
     joint: list[JointRow]
-    series: list[Period] | None = None
+    groups: list[GroupRow] | None = None
+    series: list[PeriodRow] | None = None
+    converted: Converted | None = Field(default=None, description="With `in`: money in one currency, beside")
     cite: Cite
 
 
@@ -130,9 +195,9 @@ async def all_totals(request: Request, query: Annotated[OfAll, Query()]) -> Resp
     which = asked(query, coalition=query.coalition, donor=query.donor, beneficiary=query.beneficiary)
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        return await totals(conn, asof, which, query, path=request.url.path)
+        return await totals(conn, asof, which, query, view(request, query), path=request.url.path)
 
-    return await reader(request).answer(request, query, READS, make)
+    return await reader(request).answer(request, query, reads(which.where), make)
 
 
 @router.get("/coalitions/{coalition}/totals", response_model=Totals, responses=responses(404))
@@ -144,9 +209,17 @@ async def coalition_totals_of(
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         found = await coalition_known(conn, coalition, asof)
-        return await totals(conn, asof, which, query, path=request.url.path, complete_to=found.complete_to(asof.on))
+        return await totals(
+            conn,
+            asof,
+            which,
+            query,
+            view(request, query),
+            path=request.url.path,
+            complete_to=found.complete_to(asof.on),
+        )
 
-    return await reader(request).answer(request, query, READS, make)
+    return await reader(request).answer(request, query, reads(which.where), make)
 
 
 @router.get("/parties/{party}/totals", response_model=Totals, responses=responses(404))
@@ -158,9 +231,9 @@ async def party_totals(
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         await party_known(conn, party, asof)
-        return await totals(conn, asof, which, query, path=request.url.path)
+        return await totals(conn, asof, which, query, view(request, query), path=request.url.path)
 
-    return await reader(request).answer(request, query, READS, make)
+    return await reader(request).answer(request, query, reads(which.where), make)
 
 
 @router.get("/beneficiaries/{party}/totals", response_model=Totals, responses=responses(404))
@@ -172,9 +245,9 @@ async def beneficiary_totals(
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         await party_known(conn, party, asof)
-        return await totals(conn, asof, which, query, path=request.url.path)
+        return await totals(conn, asof, which, query, view(request, query), path=request.url.path)
 
-    return await reader(request).answer(request, query, READS, make)
+    return await reader(request).answer(request, query, reads(which.where), make)
 
 
 def asked(
@@ -189,6 +262,8 @@ def asked(
         unit=query.unit,
         stage=query.stage,
         finance_type="" if query.finance_type == NONE else query.finance_type,
+        labels=tuple(label(one) for one in query.label),
+        period=None if query.period is None else a_period(query.period),
     )
     return Asked(where=where)
 
@@ -198,6 +273,7 @@ async def totals(
     asof: AsOf,
     which: Asked,
     query: TotalsQuery,
+    money: View | None = None,
     *,
     path: str,
     complete_to: date | None = None,
@@ -220,21 +296,77 @@ async def totals(
         ],
         "cite": cite(asof, path, **spelled(query)),
     }
+    if query.group_by is not None:
+        answer["groups"] = await _groups(conn, asof, which, query)
+    if money is not None:
+        answer["converted"] = await converted(conn, asof, own_question(which), money)
     if query.by is not None:
         answer["series"] = await _series(conn, asof, which, query)
     return answer
 
 
-def spelled(query: TotalsQuery) -> dict[str, str | bool | None]:
+async def _groups(conn: AsyncConnection, asof: AsOf, which: Asked, query: TotalsQuery) -> list[dict[str, Any]]:
+    """Give the rows apart by what was asked for."""
+    by, labels = dimensions(query.group_by or "")
+    found = await grouped_rows(conn, asof, which, by, labels)
+    if query.rollup and which.where.capability is not None:
+        found = rolled_up(found, which.where.capability)
+    return [group_shown(row.group) | total_row(asof, row) for row in ordered(found)]
+
+
+def group_shown(group: Group) -> dict[str, Any]:
+    """Show what a row is apart by."""
+    shown: dict[str, Any] = {}
+    if group.coalition is not None:
+        shown["coalition"] = group.coalition or None
+    if group.donors is not None:
+        shown["donors"] = list(group.donors)
+    if group.beneficiaries is not None:
+        shown["beneficiaries"] = list(group.beneficiaries)
+    if group.labels:
+        shown["labels"] = {key: list(values) for key, values in group.labels}
+    return shown
+
+
+def spelled(query: InCurrency) -> dict[str, str | bool | Sequence[str] | None]:
     """Write the filters of a question as they were asked."""
-    said = query.model_dump(exclude={"on", "since", "known", "min_position"}, exclude_defaults=True)
-    return {name: value for name, value in said.items() if isinstance(value, str | bool)}
+    said = query.model_dump(by_alias=True, exclude={"on", "since", "known", "min_position"}, exclude_defaults=True)
+    return {name: value for name, value in said.items() if isinstance(value, str | bool | list)}
 
 
-def cite(asof: AsOf, path: str, **filters: str | bool | None) -> dict[str, str]:
+def cite(asof: AsOf, path: str, **filters: str | bool | Sequence[str] | None) -> dict[str, str]:
     """Say how to refer to this answer for good."""
     text = f"Muster ledger {asof.ledger!r}, position {asof.position}, on {asof.on.isoformat()}"
-    return {"text": text, "url": f"{path}?{asof.pinned(**filters)}"}
+    return {
+        "text": text,
+        "url": f"{path}?{asof.pinned(**filters)}",
+        "changes_since": changes_since(asof, path, filters),
+    }
+
+
+SCOPES: Final = {"coalitions": "coalition", "parties": "donor", "beneficiaries": "beneficiary", "pledges": "account"}
+COMPARED: Final = (
+    "coalition",
+    "donor",
+    "beneficiary",
+    "capability",
+    "unit",
+    "stage",
+    "finance_type",
+    "label",
+    "period",
+)
+
+
+def changes_since(asof: AsOf, path: str, filters: Mapping[str, str | bool | Sequence[str] | None]) -> str:
+    """Give the link to what changed from the position of an answer to now, in its scope, for its day."""
+    said = {name: filters.get(name) for name in COMPARED}
+    scope, _, name = path.removeprefix("/v1/").partition("/")
+    if scope in SCOPES and name:
+        name = name.partition("/")[0]
+        said[SCOPES[scope]] = f"pledge-{name}" if scope == "pledges" else name
+    since = None if asof.since is None else asof.since.isoformat()
+    return "/v1/diff?" + in_query(**{"from": str(asof.position), "on": asof.on.isoformat(), "since": since}, **said)
 
 
 def total_row(asof: AsOf, found: Counted) -> dict[str, Any]:
@@ -254,7 +386,13 @@ def total_row(asof: AsOf, found: Counted) -> dict[str, Any]:
 
 def ordered(rows: Iterable[Counted]) -> list[Counted]:
     """Put rows in the order of capability, unit (pieces first), stage, and who gives."""
-    return sorted(rows, key=lambda found: (*_place(found.row), found.donors, found.beneficiaries))
+    return sorted(
+        rows, key=lambda found: (*_place(found.row), found.donors, found.beneficiaries, _of_group(found.group))
+    )
+
+
+def _of_group(group: Group) -> tuple[object, ...]:
+    return group.coalition or "", group.donors or (), group.beneficiaries or (), group.labels
 
 
 def _place(row: TotalRow) -> tuple[str, bool, str, int, str]:
@@ -262,7 +400,7 @@ def _place(row: TotalRow) -> tuple[str, bool, str, int, str]:
 
 
 async def _series(conn: AsyncConnection, asof: AsOf, which: Asked, query: TotalsQuery) -> list[dict[str, Any]]:
-    """Give the rows at the end of each period in which something changed."""
+    """Give the rows at the end of each period in which something changed; one that came to nothing once more, as 0."""
     length = len("2024") if query.by == "year" else len("2024-02")
     value: dict[TotalRow, Vector] = {}
     at_end: dict[str, dict[TotalRow, Vector]] = {}
@@ -270,6 +408,7 @@ async def _series(conn: AsyncConnection, asof: AsOf, which: Asked, query: Totals
         place = row._replace(capability=query.capability) if query.rollup and query.capability else row
         value = added([*value.items(), (place, change)])
         at_end[day.isoformat()[:length]] = value
+    before: dict[str, dict[TotalRow, Vector]] = dict(zip(at_end, ({}, *at_end.values()), strict=False))
     return [
         {"period": period}
         | total_row(
@@ -278,7 +417,7 @@ async def _series(conn: AsyncConnection, asof: AsOf, which: Asked, query: Totals
         )
         for period, rows in at_end.items()
         for row, vector in sorted(rows.items(), key=lambda item: _place(item[0]))
-        if vector
+        if vector or before[period].get(row)
     ]
 
 

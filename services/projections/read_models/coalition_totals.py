@@ -37,6 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.postings import Account, Row, accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
+from services.projections.read_models import traits
 from shared.amounts import Vector, plain
 from shared.codec import decode, encode
 from shared.events import Entry, stored_name
@@ -45,7 +46,7 @@ from shared.recorded import Recorded
 from shared.timeline import Learned
 
 NAME: Final = "coalition_totals"
-VERSION: Final = 2
+VERSION: Final = 3
 SCHEMA: Final = schema(NAME, VERSION)
 
 METADATA: Final = MetaData(schema=SCHEMA)
@@ -448,6 +449,10 @@ class Filter:
     the rows of exactly that group. `capability` takes its descendants too, by dots, unless `exactly`. An empty
     `coalition` or `finance_type` asks for what has none. `account` is one pledge (`pledge-x`) or one party's
     production (`production-UKR`): it narrows `postings` and `totals` alike.
+
+    `labels` (key, value) are carried by the accounts that are asked for, all of them; `labelled` (key, values) are all
+    the values that they carry of a key. `period` (first day, last day) takes the pledges that say they are for days in
+    it; one that is for other days too counts [0, whole].
     """
 
     coalition: str | None = None
@@ -461,6 +466,19 @@ class Filter:
     stage: Stage | None = None
     finance_type: str | None = None
     account: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    labelled: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    period: tuple[date, date] | None = None
+
+    @property
+    def needs_traits(self) -> bool:
+        """Whether the answer depends on what entries say beside their rows."""
+        return bool(self.labels or self.labelled or self.period)
+
+    @property
+    def of_accounts(self) -> bool:
+        """Whether accounts are chosen among, which only the journal tells apart."""
+        return self.account is not None or self.needs_traits
 
 
 class TotalRow(NamedTuple):
@@ -474,6 +492,21 @@ class TotalRow(NamedTuple):
 
 
 By = Literal["donors", "beneficiaries"]
+
+
+class Group(NamedTuple):
+    """What a row is kept apart by; None where it was not asked to be.
+
+    `labels` has (key, all values that are carried) for each key that was asked for.
+    """
+
+    coalition: str | None = None
+    donors: tuple[str, ...] | None = None
+    beneficiaries: tuple[str, ...] | None = None
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+Dimension = Literal["coalition", "donors", "beneficiaries"]
 
 
 async def totals(
@@ -509,6 +542,59 @@ async def totals(
     return [(row, vector) for row, vector in rows if vector]
 
 
+async def grouped(
+    conn: AsyncConnection,
+    *,
+    on: date,
+    known: int | None = None,
+    since: date | None = None,
+    where: Filter = Filter(),
+    by: Sequence[Dimension],
+    labels: Sequence[str] = (),
+) -> list[tuple[TotalRow, Group, Vector]]:
+    """Give the totals with each row apart by these dimensions, and by the values of these labels.
+
+    The arguments are those of `totals`; the rows are disjoint, and add up to what it answers.
+    """
+    keys = ["r.capability", "r.unit", "r.stage", "r.finance_type", *(f"r.{name}" for name in by)]
+    if labels:
+        source, conditions, values = _asked(on, known, since, where, journal=True)
+        names = [f"label_{n}" for n in range(len(labels))]
+        sets = "".join(
+            f" LEFT JOIN ({traits.label_sets(f'key_{name}', known)}) {name} ON {name}.account = p.account"
+            for name in names
+        )
+        values |= {f"key_{name}": key for name, key in zip(names, labels, strict=True)}
+        keys += [f"{name}.values" for name in names]
+        chosen = [*keys[: -len(names)], *(f"{name}.values AS {name}" for name in names)]
+        query = f"""
+            SELECT {", ".join(chosen)}, {_sums("p")} FROM {source} p JOIN {SCHEMA}.rows r USING (row_id){sets}
+            WHERE {conditions} GROUP BY {", ".join(keys)} ORDER BY {", ".join(keys)}
+        """
+    else:
+        parts, values = _parts(on, known, since, where)
+        query = f"""
+            SELECT {", ".join(keys)}, {_sums("s")} FROM ({" UNION ALL ".join(parts)}) s
+            JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {", ".join(keys)} ORDER BY {", ".join(keys)}
+        """
+    if labels:  # else the planner may make the sets of labels anew for each posting
+        await conn.execute(text("SET LOCAL enable_nestloop = off"))
+    found = await conn.execute(text(query), values)
+    if labels:
+        await conn.execute(text("SET LOCAL enable_nestloop = on"))
+    rows = ((_total_row(row, None), _group(row, by, labels), vector_of(row)) for row in found.mappings())
+    return [(row, group, vector) for row, group, vector in rows if vector]
+
+
+def _group(row: RowMapping, by: Sequence[Dimension], labels: Sequence[str]) -> Group:
+    return Group(
+        coalition=row["coalition"] if "coalition" in by else None,
+        donors=tuple(row["donors"]) if "donors" in by else None,
+        beneficiaries=tuple(row["beneficiaries"]) if "beneficiaries" in by else None,
+        labels=tuple((key, tuple(row[f"label_{n}"] or ())) for n, key in enumerate(labels)),
+    )
+
+
 async def daily(
     conn: AsyncConnection,
     *,
@@ -524,7 +610,7 @@ async def daily(
         text(
             f"""
             SELECT day, {keys}, {_sums("p")}
-            FROM {SCHEMA}.{source} p JOIN {SCHEMA}.rows r USING (row_id)
+            FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
             WHERE {conditions} GROUP BY day, {keys} ORDER BY day, {keys}
             """
         ),
@@ -532,6 +618,41 @@ async def daily(
     )
     days = ((row["day"], _total_row(row, None), vector_of(row)) for row in found.mappings())
     return [(day, row, vector) for day, row, vector in days if vector]
+
+
+class AccountStep(NamedTuple):
+    """What a day added to one account's part of one row."""
+
+    account: str
+    row: Row
+    day: date
+    change: Vector
+
+
+async def steps_of_accounts(
+    conn: AsyncConnection, *, on: date, known: int | None = None, where: Filter = Filter()
+) -> list[AccountStep]:
+    """Give what each day up to `on` added to each account's part of each row, by day: what sums to nothing is left out.
+
+    It reads every posting of the rows asked for.
+    """
+    source, conditions, values = _asked(on, known, None, where, journal=True)
+    found = await conn.execute(
+        text(
+            f"""
+            SELECT p.account, p.day, p.row_id, {_sums("p")} FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
+            WHERE {conditions} GROUP BY p.account, p.day, p.row_id ORDER BY p.day, p.row_id, p.account
+            """
+        ),
+        values,
+    )
+    steps = [(step["account"], step["row_id"], step["day"], vector_of(step)) for step in found.mappings()]
+    ids = sorted({row_id for _, row_id, _, _ in steps})
+    named = await conn.execute(
+        text(f"SELECT * FROM {SCHEMA}.rows WHERE row_id = ANY(CAST(:ids AS int[]))"), {"ids": ids}
+    )
+    rows = {row["row_id"]: _row(row) for row in named.mappings()}
+    return [AccountStep(account, rows[row_id], day, change) for account, row_id, day, change in steps if change]
 
 
 class Cursor(NamedTuple):
@@ -557,7 +678,7 @@ async def postings(
 
     The same arguments given to `totals` answer their sum.
     """
-    _, conditions, values = _asked(on, known, since, where, journal=True)
+    source, conditions, values = _asked(on, known, since, where, journal=True)
     if after is not None:
         conditions += " AND (p.position, p.row_id, p.day, p.account) > (:position, :row_id, :day, :after_account)"
         values |= {"position": after.position, "row_id": after.row_id, "day": after.day, "after_account": after.account}
@@ -565,7 +686,7 @@ async def postings(
         text(
             f"""
             SELECT p.*, p.event_id::text AS event, r.*
-            FROM {SCHEMA}.postings p JOIN {SCHEMA}.rows r USING (row_id)
+            FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
             WHERE {conditions} ORDER BY p.position, p.row_id, p.day, p.account LIMIT :limit
             """
         ),
@@ -583,7 +704,10 @@ async def postings(
 def _asked(
     on: date, known: int | None, since: date | None, where: Filter, *, journal: bool = False
 ) -> tuple[str, str, dict[str, Any]]:
-    """Give (table, conditions on `p`, values): the journal where a past or one account is asked, else the totals."""
+    """Give (what to read as `p`, conditions on it, values).
+
+    It is the journal where a past or accounts are asked for, else the totals.
+    """
     conditions, asked = ["p.day <= :on"], {"on": on} | _of_rows(where)[1]
     if since is not None:
         conditions.append("p.day >= :since")
@@ -591,14 +715,74 @@ def _asked(
     if known is not None:
         conditions.append("p.position <= :known")
         asked["known"] = known
-    if where.account is not None:
-        # an account has few facts, and is not indexed in the journal
-        facts = f"SELECT f.position FROM {SCHEMA}.facts f WHERE f.account = :account"
-        conditions.append(f"p.account = :account AND p.position IN ({facts})")
-        asked["account"] = where.account
+    source = f"{SCHEMA}.postings" if journal or known is not None else f"{SCHEMA}.totals"
+    if where.of_accounts:
+        source, of_accounts = _of_accounts(where, known)
+        asked |= of_accounts
     conditions += _among(where, "p.row_id IN ({rows})")
-    from_journal = journal or known is not None or where.account is not None
-    return "postings" if from_journal else "totals", " AND ".join(conditions), asked
+    return source, " AND ".join(conditions), asked
+
+
+def _of_accounts(where: Filter, known: int | None) -> tuple[str, dict[str, Any]]:
+    """Give the journal of the accounts that are asked for, and values: what is for other days too is [0, whole] in it.
+
+    The facts of an account lead to its postings, which are not indexed by account. That the accounts are looked up (a
+    CASE keeps it from becoming a join) is for the planner's sake: it takes account and position for independent, counts
+    on one row where there are thousands, and would go through the accounts again for each posting.
+    """
+    chosen, values = _chosen(where, known)
+    vector = "q.*"
+    if where.period is not None:
+        partly = "CASE WHEN q.account IN (SELECT account FROM n WHERE partly) THEN 0 ELSE q.{name} END AS {name}"
+        parts = (partly.format(name=name) if name in OF_THE_WHOLE else f"q.{name}" for name in COMPONENTS)
+        vector = f"q.position, q.event_id, q.day, q.row_id, q.account, {', '.join(parts)}"
+    journal = f"""(
+        WITH n AS MATERIALIZED ({chosen})
+        SELECT {vector} FROM {SCHEMA}.postings q
+        WHERE q.position = ANY(ARRAY(SELECT f.position FROM {SCHEMA}.facts f JOIN n USING (account)))
+        AND CASE WHEN q.account IN (SELECT account FROM n) THEN true ELSE false END
+    )"""
+    return journal, values
+
+
+def _chosen(where: Filter, known: int | None) -> tuple[str, dict[str, Any]]:
+    """Give the query (account, partly) of the accounts that are asked for, and values."""
+    values: dict[str, Any] = {}
+    chosen: list[str] = []
+    if where.account is not None:
+        chosen.append("SELECT CAST(:account AS text) AS account")
+        values["account"] = where.account
+    for n, (key, value) in enumerate(where.labels):
+        chosen.append(f"SELECT account FROM ({traits.carried(f'key_{n}', known, f'value_{n}')}) c")
+        values |= {f"key_{n}": key, f"value_{n}": value}
+    for n, (key, carried) in enumerate(where.labelled):
+        sets = f"({traits.label_sets(f'set_key_{n}', known)}) s"
+        if carried:
+            chosen.append(f"SELECT s.account FROM {sets} WHERE s.values = CAST(:set_{n} AS text[])")
+            values |= {f"set_key_{n}": key, f"set_{n}": list(carried)}
+        else:  # who carries none is not among the sets
+            everybody = f"SELECT DISTINCT account FROM {SCHEMA}.facts"
+            chosen.append(f"SELECT account FROM ({everybody}) f WHERE account NOT IN (SELECT s.account FROM {sets})")
+            values |= {f"set_key_{n}": key}
+    if where.period is None:
+        return f"SELECT account, false AS partly FROM ({' INTERSECT '.join(chosen)}) a", values
+    periods = f"({traits.periods(known)}) z"
+    among = f"AND z.account IN ({' INTERSECT '.join(chosen)})" if chosen else ""
+    query = f"""
+        SELECT z.account, NOT (z.first >= :period_first AND z.last <= :period_last) AS partly
+        FROM {periods} WHERE z.first <= :period_last AND z.last >= :period_first {among}
+    """
+    return query, values | dict(zip(("period_first", "period_last"), where.period, strict=True))
+
+
+async def chosen(conn: AsyncConnection, where: Filter, known: int) -> dict[str, bool]:
+    """Give the accounts that are asked for, as known at a position; True: of each [0, whole] counts."""
+    query, values = _chosen(where, known)
+    return {row.account: row.partly for row in await conn.execute(text(query), values | {"known": known})}
+
+
+OF_THE_WHOLE: Final = ("low", "surplus", "conditional")
+"""The components that a part of a whole need not have: of a part that nobody said they are 0."""
 
 
 class Strip(NamedTuple):
@@ -658,9 +842,9 @@ def _parts(on: date, known: int | None, since: date | None, where: Filter) -> tu
     Whole months known in whole blocks come from `blocks`. What is left are strips: the days of months that are asked
     in part, and the positions of the block that is.
     """
-    if where.account is not None:
-        _, conditions, values = _asked(on, known, since, where)
-        return [_summing("postings", conditions)], values
+    if where.of_accounts:
+        source, conditions, values = _asked(on, known, since, where)
+        return [f"SELECT p.row_id, {_sums('p')} FROM {source} p WHERE {conditions} GROUP BY p.row_id"], values
     start, end, strips = days_of(since, on)
     values = {"start": start, "end": end} | _of_rows(where)[1]
     whole = ["p.month >= :start", "p.month < :end", *_among(where, "p.row_id = ANY(ARRAY({rows}))")]

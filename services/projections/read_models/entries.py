@@ -286,6 +286,69 @@ async def happened(
     return _read(await conn.execute(query.order_by(table.happened_on.desc(), table.position.desc()).limit(limit)))
 
 
+async def facts(
+    conn: AsyncConnection,
+    known: int,
+    *,
+    coalition: str | None = None,
+    party: str | None = None,
+    types: Sequence[str] = (),
+    after: int,
+    limit: int,
+) -> list[Recorded]:
+    """Give entries that are no amendments, by position: at most `limit`, after a position, up to `known`.
+
+    Of a coalition or a party those that are about it, or that an amendment says are.
+    """
+    table = TABLE.c
+    query = _said().where(table.position > after, table.position <= known, table.amends.is_(None))
+    for column, name in ((table.coalitions, coalition), (table.parties, party)):
+        if name is not None:
+            about = select(func.coalesce(table.amends, table.position)).where(column.contains([name]))
+            query = query.where(table.position.in_(about))
+    if types:
+        query = query.where(table.type.in_(types))
+    return _read(await conn.execute(query.order_by(table.position).limit(limit)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """An event as it was published: its columns, and its payload as bytes, not read."""
+
+    position: int
+    stream: str
+    version: int
+    event_id: str
+    type: str
+    happened_on: date
+    reported_on: date
+    recorded_at: datetime
+    recorded_by: str
+    payload: bytes
+    traceparent: str | None
+
+
+async def as_published(conn: AsyncConnection, *, after: int, known: int, limit: int) -> list[Published]:
+    """Give events by position, at most `limit`, after a position and up to `known`."""
+    query = _said().where(TABLE.c.position > after, TABLE.c.position <= known).order_by(TABLE.c.position).limit(limit)
+    return [
+        Published(
+            position=row.position,
+            stream=row.stream,
+            version=row.version,
+            event_id=str(row.event_id),
+            type=row.type,
+            happened_on=row.happened_on,
+            reported_on=row.reported_on,
+            recorded_at=row.recorded_at,
+            recorded_by=row.recorded_by,
+            payload=row.payload.encode(),
+            traceparent=row.traceparent,
+        )
+        for row in await conn.execute(query)
+    ]
+
+
 async def last_recorded_by(conn: AsyncConnection, instant: datetime) -> int:
     """Give the last position recorded by an instant; 0 if there was none."""
     query = (
@@ -306,7 +369,8 @@ async def first_reported_after(conn: AsyncConnection, day: date) -> int | None:
 
 async def first_day(conn: AsyncConnection) -> date | None:
     """Give the first day on which something happened; None while nothing did."""
-    return (await conn.execute(select(func.min(TABLE.c.happened_on)))).scalar()
+    found: date | None = (await conn.execute(select(func.min(TABLE.c.happened_on)))).scalar()
+    return found
 
 
 async def recorded_at(conn: AsyncConnection, position: int) -> datetime | None:
