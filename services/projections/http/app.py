@@ -39,6 +39,7 @@ from services.projections.http.asof import Reader
 from services.projections.http.export import MEDIA_TYPES, Files
 from services.projections.http.operations import Measured, Metrics
 from services.projections.http.problems import MEDIA_TYPE, handle_problems
+from services.projections.http.remembered import Latest, Remembered
 from services.projections.rates import load
 from services.projections.settings import Settings
 
@@ -84,6 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
         compresslevel=5,
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, MEDIA_TYPES["xlsx"]),
     )
+    app.state.latest = Latest(app.state.reader)
+    app.add_middleware(Remembered, look=app.state.latest)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
