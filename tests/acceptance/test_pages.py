@@ -194,3 +194,17 @@ async def test_a_partys_page_says_what_it_promised_and_what_came(side: ReadSide)
     assert "What it was promised" in await side.page("/parties/UKR")
     assert "Nothing that counts" in await side.page("/parties/SWE")
     await side.page("/parties/NOBODY", expect=404)
+
+
+async def test_a_page_of_what_was_known_leads_to_what_changed_since(side: ReadSide) -> None:
+    await a_ledger(side)
+    assert "what changed since" not in await side.page("/coalitions/drones")
+    page = await side.page("/coalitions/drones?known=4&on=2024-06-01")
+    assert "what changed since" in page
+    link = next(found for found in Links(page).found if found.startswith("/diff"))
+    changed = await side.page(link)
+    assert "delivered" in changed
+    assert "135" in changed
+    assert "What did it" in changed
+    assert "No total changed" in await side.page("/diff?from=8")
+    await side.page("/diff?from=99", expect=422)

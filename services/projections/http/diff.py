@@ -207,22 +207,31 @@ class Sides:
 @router.get("/diff", response_model=Diff, responses=responses())
 async def difference(request: Request, query: Annotated[DiffQuery, Query()]) -> Response:
     """Say which totals changed between two positions or times, by how much, and which events did it."""
-    asked = question(query)
-    first, last = (None, None) if query.on is None else days(query.on)
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        position, _ = await position_of(conn, asof, query.earlier, pointer="/query/from")
-        if position > asof.position:
-            detail = f"`from` is position {position}, after `to`, which is {asof.position}"
-            raise Problem("invalid", detail, errors=[("/query/from", "is after `to`")])
-        earlier = replace(asof, position=position, past=asof.past or position != asof.applied, on=first or asof.on)
-        return await compared(conn, Sides(earlier, asof), asked, query, request.url.path)
+        return await since(conn, asof, query, request.url.path)
 
-    settled = AsOfQuery.model_validate(
+    return await reader(request).answer(request, later(query), reads(question(query).where), make)
+
+
+def later(query: DiffQuery) -> AsOfQuery:
+    """Give the later of the two states as a question."""
+    last = None if query.on is None else days(query.on)[1]
+    return AsOfQuery.model_validate(
         {"on": None if last is None else last.isoformat(), "known": query.to, "min_position": query.min_position}
         | {"from": query.since}
     )
-    return await reader(request).answer(request, settled, reads(asked.where), make)
+
+
+async def since(conn: AsyncConnection, asof: AsOf, query: DiffQuery, path: str) -> dict[str, Any]:
+    """Compare the later state with the earlier one. Raises Problem `invalid` where they are the other way round."""
+    position, _ = await position_of(conn, asof, query.earlier, pointer="/query/from")
+    if position > asof.position:
+        detail = f"`from` is position {position}, after `to`, which is {asof.position}"
+        raise Problem("invalid", detail, errors=[("/query/from", "is after `to`")])
+    first = asof.on if query.on is None else days(query.on)[0]
+    earlier = replace(asof, position=position, past=asof.past or position != asof.applied, on=first)
+    return await compared(conn, Sides(earlier, asof), question(query), query, path)
 
 
 def question(query: DiffQuery) -> Asked:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.coalitions import Coalition
 from services.projections.dashboard.rendering import SCRIPT, STYLE, render
-from services.projections.http import coalitions, parties, pledges, statements, targets, timeline
+from services.projections.http import coalitions, diff, parties, pledges, statements, targets, timeline
 from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
 from services.projections.http.counted import Asked, Counted, merged, own_rows
 from services.projections.http.cursors import write_cursor
@@ -184,6 +184,22 @@ async def pledge_page(
         return {**shown, "names": await all_names(conn, asof)}
 
     return await answer(request, query, "pledge.html", make)
+
+
+@router.get("/diff")
+async def diff_page(request: Request, query: Annotated[diff.DiffQuery, Query()]) -> Response:
+    """Show what changed between two states, and which entries did it."""
+
+    async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
+        found = await diff.since(conn, asof, query, request.url.path)
+        asked = query.model_dump(include={"coalition", "donor", "beneficiary", "capability", "unit", "stage"})
+        return {
+            **found,
+            "asked": {name: value for name, value in asked.items() if value},
+            "names": await all_names(conn, asof),
+        }
+
+    return await answer(request, diff.later(query), "diff.html", make)
 
 
 @router.get("/explain")
