@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal
+from operator import add, sub
+from typing import Final, Literal, NamedTuple
 
 Qualifier = Literal["exactly", "about", "at_least", "over", "at_most", "almost", "between", "undisclosed", "words"]
 
@@ -54,10 +55,16 @@ class Amount:
     @property
     def vector(self) -> Vector:
         """What this amount adds to a total."""
-        if self.unknown:
-            return Vector(unknown=1)
-        high = Decimal(0) if self.high is None else self.high
-        return Vector(low=self.low, high=high, open=int(self.high is None), about=int(self.about))
+        return self.of(pledges=0)
+
+    def of(self, *, pledges: int) -> Vector:
+        """What this amount adds to a total, as that of so many pledges."""
+        if self.qualifier == "undisclosed":
+            return Vector(unknown=1, pledges=pledges)
+        low, high = self.low, self.high
+        if high is None:
+            return Vector(low, NOTHING, 1, 0, int(self.about), pledges)
+        return Vector(low, high, 0, 0, int(self.about), pledges)
 
     def __str__(self) -> str:
         """Show the amount in words, with its unit."""
@@ -151,61 +158,45 @@ def spoken(value: Amount) -> str:
             return f"{value.qualifier.replace('_', ' ')} {value.high:,f}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vector:
+NOTHING: Final = Decimal(0)
+
+
+class Vector(NamedTuple):
     """What totals add, component by component; a posting may be negative.
 
     `low` and `high` in the unit, `high` summed over what has one; `open`, `unknown`, `about` and `pledges` are counts:
     of open highs, of undisclosed amounts, of approximate ones, of pledges that contribute; `parts` counts a pledge once
     for each row that its known shares split it into. `surplus` is what was delivered above the pledged high, pledge by
     pledge; `conditional` the part of `low` that hangs on conditions.
+
+    It is a tuple because a rebuild makes millions: adding and comparing them is done in C.
     """
 
-    low: Decimal = Decimal(0)
-    high: Decimal = Decimal(0)
+    low: Decimal = NOTHING
+    high: Decimal = NOTHING
     open: int = 0
     unknown: int = 0
     about: int = 0
     pledges: int = 0
     parts: int = 0
-    surplus: Decimal = Decimal(0)
-    conditional: Decimal = Decimal(0)
+    surplus: Decimal = NOTHING
+    conditional: Decimal = NOTHING
 
-    def __add__(self, other: Vector) -> Vector:
+    def __add__(self, other: Vector) -> Vector:  # type: ignore[override]  # a sum, not a longer tuple
         """Add componentwise."""
-        return Vector(
-            low=self.low + other.low,
-            high=self.high + other.high,
-            open=self.open + other.open,
-            unknown=self.unknown + other.unknown,
-            about=self.about + other.about,
-            pledges=self.pledges + other.pledges,
-            parts=self.parts + other.parts,
-            surplus=self.surplus + other.surplus,
-            conditional=self.conditional + other.conditional,
-        )
+        return Vector._make(map(add, self, other))
 
     def __neg__(self) -> Vector:
         """Negate componentwise."""
-        return Vector(
-            low=-self.low,
-            high=-self.high,
-            open=-self.open,
-            unknown=-self.unknown,
-            about=-self.about,
-            pledges=-self.pledges,
-            parts=-self.parts,
-            surplus=-self.surplus,
-            conditional=-self.conditional,
-        )
+        return ZERO - self
 
     def __sub__(self, other: Vector) -> Vector:
         """Subtract componentwise: the difference between two states of one total, never of two intervals."""
-        return self + -other
+        return Vector._make(map(sub, self, other))
 
     def __bool__(self) -> bool:
         """Whether any component differs from zero."""
-        return any(getattr(self, component) for component in COMPONENTS)
+        return any(self)
 
     @property
     def bound(self) -> Decimal | None:
@@ -213,5 +204,4 @@ class Vector:
         return None if self.open > 0 else self.high
 
 
-COMPONENTS: Final = tuple(field.name for field in fields(Vector))
 ZERO: Final = Vector()

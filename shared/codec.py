@@ -6,8 +6,11 @@ offence at fields it does not know. Old shapes are brought up to date here, by s
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -41,16 +44,28 @@ def encode(event: Entry) -> bytes:
     return ENCODER.encode(to_json(event))
 
 
-def to_json(event: Any) -> Any:  # noqa: ANN401  # any value of the contract becomes plain JSON values
+def to_json(value: Any) -> Any:  # noqa: ANN401  # any value of the contract becomes plain JSON values
     """Turn an event, or any part of one, into plain JSON values; what comes with every entry stands last."""
-    fields = _without_nothing(msgspec.to_builtins(event))
-    if isinstance(event, Entry):
-        for name in CITATION:
-            if name in fields:
-                fields[name] = fields.pop(name)
-    if isinstance(event, EntryCorrected):
-        fields["now"] = to_json(event.now)
-    return fields
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is Decimal:
+        return str(value)
+    if kind is tuple or kind is list:
+        return [to_json(item) for item in value]
+    if kind is dict:
+        items = value.items()
+    else:
+        fields = _FIELDS.get(kind) or _fields(kind)
+        if not fields.names:
+            return msgspec.to_builtins(value)
+        items = zip(fields.names, fields.values(value), strict=True)
+    return {
+        name: item if type(item) in _PLAIN else to_json(item)
+        for name, item in items
+        # an open high is said with its null, all other nulls say nothing, nor does what is empty; 0 and False do
+        if item or name == "high" or (item is not None and item not in _EMPTY)
+    }
 
 
 def decode(name: str, payload: bytes | str) -> Entry:
@@ -67,13 +82,37 @@ def decode(name: str, payload: bytes | str) -> Entry:
 _CORRECTED_NAME: Final = stored_name(EntryCorrected)
 
 
-def _without_nothing(value: Any) -> Any:  # noqa: ANN401  # plain JSON values, whatever they hold
-    if isinstance(value, dict):
-        return {key: _without_nothing(item) for key, item in value.items() if key == "high" or _says(item)}
-    if isinstance(value, (list, tuple)):
-        return [_without_nothing(item) for item in value]
-    return value
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_EMPTY: Final[tuple[object, ...]] = ({}, [], ())
 
 
-def _says(value: Any) -> bool:  # noqa: ANN401  # likewise; an open high is said with its null, all other nulls say nothing
-    return value is not None and value not in ({}, [], ())
+class _Fields(NamedTuple):
+    """The fields of a class in the order in which they are written: their names in JSON, and what gives their values.
+
+    No names: its values are written as msgspec does, such as days.
+    """
+
+    names: tuple[str, ...]
+    values: Callable[[Any], Iterable[Any]]
+
+
+def _fields(kind: type) -> _Fields:
+    """Look at a class once."""
+    if issubclass(kind, msgspec.Struct):
+        written = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    else:
+        written = {field.name: field.name for field in fields(kind)} if is_dataclass(kind) else {}
+    names = (
+        sorted(written, key=CITATION.__contains__) if issubclass(kind, Entry) else list(written)
+    )  # sorting is stable
+    found = _FIELDS[kind] = _Fields(tuple(written[name] for name in names), _values(names))
+    return found
+
+
+def _values(names: list[str]) -> Callable[[Any], Iterable[Any]]:
+    """Give what takes attributes of an object; attrgetter gives a lone one as it is."""
+    several = attrgetter(*names) if len(names) > 1 else None
+    return several or (lambda value: [getattr(value, name) for name in names])
+
+
+_FIELDS: Final[dict[type, _Fields]] = {}

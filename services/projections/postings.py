@@ -11,12 +11,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple, Self
 
-from shared.amounts import ZERO, Amount, Vector
+from shared.amounts import NOTHING, ZERO, Amount, Vector
 from shared.days import Said, first_day, last_day
 from shared.events import Entry
 from shared.events.amendments import EntryCorrected, EntryRetracted, SourcesAdded
@@ -98,54 +98,109 @@ def accounts(event: Entry) -> tuple[str, ...]:
 
 
 class Account:
-    """One pledge, or one party's production: what was learned of it, and how it stands.
+    """One pledge, or one party's production: what was learned of it, and what the next entry makes of that.
 
     `told` counts the entries that were read for learning: what a batch costs.
     """
 
-    __slots__ = ("_live", "_parts", "entries", "name", "standing", "told")
+    __slots__ = ("_live", "_parts", "_standing", "learned", "name", "told")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.entries: list[Learned[Entry]] = []
-        self.standing: Standing = {}
+        self.learned = 0  # entries, the amended ones too: what it holds in memory is no more than this
         self.told = 0
-        self._live: dict[int, Entry] = {}
+        self._live: dict[int, Entry] = {}  # in the order of their places
         self._parts: Parts | None = None
+        self._standing: Standing | None = None  # where it was told as a whole, and not in parts since
 
     @classmethod
-    def of(cls, name: str, entries: Iterable[Learned[Entry]]) -> Account:
+    def of(cls, name: str, entries: Sequence[Learned[Entry]]) -> Account:
         """Give an account as it stands once it has learned these entries, which are in the order of the log."""
         account = cls(name)
-        account.entries = list(entries)
-        account._live = live(account.entries)
-        account._tell()
+        account.learned = len(entries)
+        account._live = live(entries)
+        account.told = len(account._live)
         return account
 
     def learn(self, position: int, event: Entry | None, amends: int | None = None) -> Standing:
         """Take the next entry, in the order of the log, and give the postings that it makes."""
-        self.entries.append(Learned(position, event, amends))
+        self.learned += 1
         place = position if amends is None else amends
-        before = self._live.pop(place, None)
-        if event is not None:
-            self._live[place] = event
-        if self._parts is not None:
-            postings = self._parts.learn(place, before, event)
+        before = self._live.get(place)
+        if not self._live and event is not None:
+            postings = plainly_opened(self.name, event)
             if postings is not None:
+                self._live[place] = event
+                self._parts = self._standing = None
                 self.told += 1
-                for key, vector in postings.items():
-                    self.standing[key] = self.standing.get(key, ZERO) + vector
                 return postings
-        standing = self.standing
-        self._tell()
-        return difference(standing, self.standing)
+        parts = self._parts or Parts.of(self.name, self._live)  # what nothing follows need not be taken apart
+        self._put(place, event)
+        if parts is not None:
+            postings = parts.learn(place, before, event)
+            if postings is not None:
+                self._parts, self._standing = parts, None
+                self.told += 1
+                return postings
+        return self._tell_whole(place, before)
 
-    def _tell(self) -> None:
-        """Tell the whole account anew; what was corrected keeps its place in the order."""
-        self._live = dict(sorted(self._live.items()))
+    def _put(self, place: int, event: Entry | None) -> None:
+        if event is None:
+            self._live.pop(place, None)
+            return
+        comes_last = not self._live or place > next(reversed(self._live))
+        is_known = place in self._live
+        self._live[place] = event
+        if not is_known and not comes_last:
+            self._live = dict(sorted(self._live.items()))
+
+    def _tell_whole(self, place: int, before: Entry | None) -> Standing:
+        """Tell the whole account anew, and give what that differs by from how it stood with `before` in that place."""
+        standing = self._standing
+        if standing is None:
+            was = {at: entry for at, entry in self._live.items() if at != place}
+            standing = standing_of(self.name, was if before is None else dict(sorted({**was, place: before}.items())))
+        self._parts, self._standing = None, standing_of(self.name, self._live)
         self.told += len(self._live)
-        self.standing = standing_of(self.name, self._live)
-        self._parts = Parts.of(self.name, self._live)
+        return difference(standing, self._standing)
+
+
+def plainly_opened(account: str, entry: Entry) -> Standing | None:
+    """Give what a plain announcement posts that opens its account: most of all entries are.
+
+    Plain is new money, of which no share is known, and which is nothing to other pledges. None: it is not plain.
+    """
+    if not isinstance(entry, PledgeAnnounced) or account != entry.stream:
+        return None
+    if entry.relation is not None or not entry.new_money or _knows_shares(entry.donors, entry.beneficiaries):
+        return None
+    day, hangs = last_day(entry.announced_on), entry.conditions is not None
+    donors, beneficiaries = _parties(entry.donors), _parties(entry.beneficiaries)
+    coalition, finance_type = entry.coalition or "", entry.finance_type or ""
+    return {
+        (day, Row("pledged", coalition, donors, beneficiaries, capability, unit, finance_type)): _in_one_part(
+            value, hangs=hangs
+        )
+        for (_, capability, unit), value in _measures("pledged", entry.capability, entry.amount, entry.also)
+    }
+
+
+def _in_one_part(value: Vector, *, hangs: bool) -> Vector:
+    """Let a value be that of one pledge in one row; `hangs`: on conditions."""
+    low, high, open_, unknown, about, _, _, surplus, _ = value
+    return Vector(low, high, open_, unknown, about, 1, 1, surplus, low if hangs else NOTHING)
+
+
+def _parties(shares: Sequence[Share]) -> tuple[str, ...]:
+    return (shares[0].party,) if len(shares) == 1 else tuple([share.party for share in shares])
+
+
+def _knows_shares(*shares: Sequence[Share]) -> bool:
+    for among in shares:
+        for one in among:
+            if one.share is not None:
+                return True
+    return False
 
 
 def standing_of(account: str, entries: Mapping[int, Entry]) -> Standing:
@@ -251,19 +306,21 @@ class Pledge:
             return
         stage, capability, unit = measure
         hangs = self.opening.conditions is not None and stage in PROMISED_AND_UNDER_WAY
-        value = replace(vector, pledges=1, conditional=vector.low if hangs else Decimal(0))
+        value = _in_one_part(vector, hangs=hangs)
+        finance_type = self.opening.finance_type or ""
         for donors, beneficiaries, part in self._split(stage, unit, place, value):
-            finance_type = self.opening.finance_type or ""
             row = Row(stage, place.coalition, donors, beneficiaries, capability, unit, finance_type)
-            rows[row] = rows.get(row, ZERO) + part
+            rows[row] = rows[row] + part if row in rows else part
 
     def _split(
         self, stage: Stage, unit: str, place: Place, whole: Vector
     ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Vector]]:
-        """Give every known share as a row of its own, the rest as one row of the group; they add up to the whole."""
-        donors = tuple(donor.party for donor in place.donors)
-        beneficiaries = tuple(beneficiary.party for beneficiary in self.opening.beneficiaries)
-        if stage == "pledged":
+        """Give every known share as a row of its own, the rest as one row of the group; they add up to the whole.
+
+        `whole` is in one part.
+        """
+        donors, beneficiaries = _parties(place.donors), _parties(self.opening.beneficiaries)
+        if stage == "pledged" and _knows_shares(place.donors, self.opening.beneficiaries):
             by_donor = list(_shares(place.donors, unit, whole))
             by_beneficiary = list(_shares(self.opening.beneficiaries, unit, whole))
             if len(by_donor) > 1:
@@ -274,26 +331,20 @@ class Pledge:
             if len(by_beneficiary) > 1:
                 yield from ((donors, parties, part) for parties, part in by_beneficiary)
                 return
-        yield donors, beneficiaries, replace(whole, parts=1)
+        yield donors, beneficiaries, whole
 
     def _add_surplus(self, rows: dict[Row, Vector], day: date) -> None:
         """Say what was delivered above the pledged high, on the largest row of what was delivered."""
-        promised = None if self.opening.amount is None else self._pledged(self.opening.amount.unit, day)
-        if promised is None:
+        amount = self.opening.amount
+        promised = None if amount is None else self.values.get(("pledged", self.opening.capability, amount.unit))
+        high = None if promised is None else _closed_high(promised.on(day))
+        if amount is None or high is None:
             return
-        unit, high = promised
-        delivered = [(row, vector) for row, vector in rows.items() if row.stage == "delivered" and row.unit == unit]
-        surplus = sum((vector.low for _, vector in delivered), Decimal(0)) - high
-        if surplus > 0:
-            row, vector = max(delivered, key=lambda item: (item[1].low, item[0]))
-            rows[row] = replace(vector, surplus=surplus)
-
-    def _pledged(self, unit: str, day: date) -> tuple[str, Decimal] | None:
-        timeline = self.values.get(("pledged", self.opening.capability, unit))
-        value = ZERO if timeline is None else timeline.on(day)
-        if not value.pledges or value.open or value.unknown:
-            return None
-        return unit, value.high
+        delivered = {
+            row: vector for row, vector in rows.items() if row.stage == "delivered" and row.unit == amount.unit
+        }
+        for row, vector in _surplus(delivered, high).items():
+            rows[row] = rows[row] + vector
 
 
 class Places(dict[Place, Vector]):
@@ -335,9 +386,9 @@ def _measures(
     stage: Stage, capability: str, amount: Amount | None, also: Sequence[Also]
 ) -> Iterator[tuple[Measure, Vector]]:
     if amount is not None:
-        yield (stage, capability, amount.unit), replace(amount.vector, pledges=1)
+        yield (stage, capability, amount.unit), amount.of(pledges=1)
     for other in also:
-        yield (stage, other.capability or capability, other.amount.unit), replace(other.amount.vector, pledges=1)
+        yield (stage, other.capability or capability, other.amount.unit), other.amount.of(pledges=1)
 
 
 def _stage_facts(
@@ -398,8 +449,7 @@ def _arrival_facts(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One change of what a delivery counts for, in one measure."""
 
     day: date
@@ -410,30 +460,32 @@ class Mark:
     alters: tuple[date, int] | None = None  # the fact that it changes, for what is not a fact of its own
 
 
-def _story(opening: PledgeAnnounced, about: list[tuple[int, DeliveryEntry]]) -> Iterator[tuple[Measure, Mark]]:
+def _story(opening: PledgeAnnounced, about: Sequence[tuple[int, DeliveryEntry]]) -> list[tuple[Measure, Mark]]:
     """Tell one delivery: reported, perhaps confirmed, disputed, reversed; each step as the difference it makes."""
     reported = next(((at, entry) for at, entry in about if isinstance(entry, DeliveryReported)), None)
     if reported is None:
-        return
+        return []
     at, report = reported
     capability = report.capability or opening.capability
     day, so_far = last_day(report.delivered_on), report.covers == "so_far"
     claim = dict(_measures("delivered", capability, report.amount, report.also))
     now: dict[Measure, Vector] = {}
     first: dict[Measure, tuple[date, int]] = {}
+    told: list[tuple[Measure, Mark]] = []
 
-    def becomes(on: date, position: int, wanted: Mapping[Measure, Vector]) -> Iterator[tuple[Measure, Mark]]:
+    def becomes(on: date, position: int, wanted: Mapping[Measure, Vector]) -> None:
         for measure, vector in wanted.items():
-            change = vector - now.get(measure, ZERO)
             if measure not in first:
                 first[measure] = (on, position)
-                yield measure, Mark(on, position, vector, so_far, day)
-            elif change:
-                yield measure, Mark(on, position, change, sets=False, arrived=day, alters=first[measure])
+                told.append((measure, Mark(on, position, vector, so_far, day)))
+            elif vector is not now[measure] and (change := vector - now[measure]):
+                told.append((measure, Mark(on, position, change, False, day, first[measure])))
             now[measure] = vector
 
-    confirmed = _as_confirmed(claim)
-    yield from becomes(day, at, claim | confirmed if report.confirmed_by is not None else claim)
+    confirmed = {} if report.confirmed_by is None else _as_confirmed(claim)
+    becomes(day, at, claim | confirmed)
+    if len(about) == 1:
+        return told
     later = sorted(
         (max(day, last_day(e.happened)), p, e) for p, e in about if e is not report and e.happened is not None
     )
@@ -441,14 +493,15 @@ def _story(opening: PledgeAnnounced, about: list[tuple[int, DeliveryEntry]]) -> 
         match entry:
             case DeliveryConfirmed():
                 counted = claim if entry.amount is None else dict(_measures("delivered", capability, entry.amount, ()))
-                yield from becomes(on, position, claim | _as_confirmed(counted))
+                becomes(on, position, claim | _as_confirmed(counted))
             case DeliveryDisputed():
-                doubted = {measure: replace(vector, low=Decimal(0)) for measure, vector in claim.items()}
-                yield from becomes(on, position, doubted | _nothing(now, "confirmed"))
+                doubted = {measure: vector._replace(low=NOTHING) for measure, vector in claim.items()}
+                becomes(on, position, doubted | _nothing(now, "confirmed"))
             case DeliveryReversed():
-                yield from becomes(on, position, _nothing(now, *ARRIVALS))
+                becomes(on, position, _nothing(now, *ARRIVALS))
             case _:
                 pass
+    return told
 
 
 def _as_confirmed(claim: Mapping[Measure, Vector]) -> dict[Measure, Vector]:
@@ -477,8 +530,8 @@ class _Weight(NamedTuple):
         if factor == 0:
             return None
         if self.maybe and stage in PROMISES:
-            return replace(vector, low=Decimal(0))
-        return vector if factor > 0 else replace(-vector, pledges=vector.pledges)
+            return vector._replace(low=NOTHING)
+        return vector if factor > 0 else (-vector)._replace(pledges=vector.pledges)
 
 
 def _weight(relation: Relation | None, *, new_money: bool) -> _Weight:
@@ -505,7 +558,7 @@ def _shares(shares: Sequence[Share], unit: str, whole: Vector) -> Iterator[tuple
     for _, part in known:
         rest = rest - part
     if not known or rest.low < 0 or (not whole.open and (rest.high < 0 or rest.open)):
-        yield tuple(share.party for share in shares), replace(whole, parts=1)
+        yield tuple(share.party for share in shares), whole._replace(parts=1)
         return
     amount_left = bool(rest.low or rest.high or rest.open or rest.unknown)
     conditional = whole.conditional > 0
@@ -513,10 +566,10 @@ def _shares(shares: Sequence[Share], unit: str, whole: Vector) -> Iterator[tuple
         carries = n == 0 and not amount_left
         yield (
             (party,),
-            replace(part, pledges=int(carries), parts=1, conditional=part.low if conditional else Decimal(0)),
+            part._replace(pledges=int(carries), parts=1, conditional=part.low if conditional else NOTHING),
         )
     if amount_left:
-        yield group, replace(rest, parts=1, conditional=rest.low if conditional else Decimal(0))
+        yield group, rest._replace(parts=1, conditional=rest.low if conditional else NOTHING)
 
 
 def _among(
@@ -532,10 +585,10 @@ def _among(
         for parties, part in known:
             both = given.low + part.low - whole.low
             if both > 0:
-                conditional = both if given.conditional else Decimal(0)
-                piece = replace(rest, low=both, high=both, parts=1, conditional=conditional)
+                conditional = both if given.conditional else NOTHING
+                piece = rest._replace(low=both, high=both, parts=1, conditional=conditional)
                 yield parties, piece
-                rest = replace(rest - piece, parts=1)
+                rest = (rest - piece)._replace(parts=1)
     if rest.low or not _is_exact(rest) or rest == given:
         yield everybody, rest
 
@@ -547,28 +600,42 @@ def _is_exact(vector: Vector) -> bool:
 # ------------------------------------------------------------------------------------- many deliveries
 
 
-Kept = tuple[Measure, Place]
-"""Where what arrived is counted: a measure, and the place that the pledge was in."""
+class Kept(NamedTuple):
+    """Where what arrived is counted: in a row, at the n-th place that the pledge was in."""
+
+    row: Row
+    place: int
+
+
+Marks = list[tuple[Kept, Mark]]
+"""The story of one delivery, by where it is counted."""
+
+Presence = list[tuple[date, bool]]
+"""The days on which a delivery is there or not, from its first on."""
 
 
 @dataclass(slots=True)
 class Parts:
     """A pledge taken apart: each delivery with what was said of it, and all the rest.
 
-    While no delivery says "so far" and nothing exceeds what was pledged, what arrived is a plain sum over deliveries;
-    then an entry about one of them posts the difference of its own story, and one about the rest that of the promises.
-    So an entry costs as much as there was said of its delivery (or of the promises), however many deliveries there are.
+    While no delivery says "so far", what arrived is a plain sum over deliveries; then an entry about one of them posts
+    the difference of its own story, and one about the rest that of the promises. So an entry costs as much as there was
+    said of its delivery (or of the promises), however many deliveries there are. Only where more was delivered than
+    pledged are all of them looked at, for what is above.
     """
 
     name: str
     rest: dict[int, Entry]
-    deliveries: dict[str, dict[int, DeliveryEntry]]
     pledge: Pledge  # of the rest: its places, relations and promises
     promises: Standing
     ceiling: Decimal | None  # the least that was ever the pledged high; None: none is closed
-    most: dict[str, Decimal]  # by unit: what may have been delivered at once
+    deliveries: dict[str, dict[int, DeliveryEntry]]
+    stories: dict[str, Marks]
+    most: Decimal  # no less than what was ever delivered at once, in the unit of the pledge
+    surplus: Standing
     lasting: dict[Kept, list[tuple[date, str]]]  # since when each delivery is there for good, in order
     passing: dict[Kept, list[tuple[date, str]]]  # likewise those that went back
+    known_rows: dict[tuple[Measure, int], Kept]
 
     @classmethod
     def of(cls, account: str, entries: Mapping[int, Entry]) -> Parts | None:
@@ -588,14 +655,24 @@ class Parts:
         pledge = Pledge.of(name, rest)
         if pledge is None or pledge.relations.days:
             return None
-        promises = _changes(pledge.rows())
-        lasting: dict[Kept, list[tuple[date, str]]] = defaultdict(list)
-        passing: dict[Kept, list[tuple[date, str]]] = defaultdict(list)
-        most: dict[str, Decimal] = defaultdict(Decimal)
-        found = cls(name, rest, deliveries, pledge, promises, _ceiling(pledge), most, lasting, passing)
+        found = cls(
+            name=name,
+            rest=rest,
+            pledge=pledge,
+            promises=_changes(pledge.rows()),
+            ceiling=_ceiling(pledge),
+            deliveries=deliveries,
+            stories={},
+            most=NOTHING,
+            surplus={},
+            lasting=defaultdict(list),
+            passing=defaultdict(list),
+            known_rows={},
+        )
         for delivery in deliveries:
             found._keep(delivery, found._story_of(delivery))
-        return found if found._fits() else None
+        found.surplus = found._above()
+        return found
 
     def learn(self, place: int, before: Entry | None, now: Entry | None) -> Standing | None:
         """Let an entry say something else (None: nothing), and give its postings; None: tell the pledge as a whole.
@@ -610,8 +687,7 @@ class Parts:
             return self._learn_of_the_rest(place, now)
         if isinstance(now, DeliveryReported) and now.covers == "so_far":
             return None
-        old = self._story_of(delivery)
-        self._drop(delivery, old)
+        old = self._drop(delivery)
         about_it = self.deliveries[delivery]
         if now is None:
             about_it.pop(place, None)
@@ -620,7 +696,7 @@ class Parts:
         new = self._story_of(delivery)
         postings = self._difference(old, new)
         self._keep(delivery, new)
-        return postings if self._fits() else None
+        return self._with_surplus(postings)
 
     def _learn_of_the_rest(self, place: int, now: Entry | None) -> Standing | None:
         rest = {position: entry for position, entry in self.rest.items() if position != place}
@@ -634,69 +710,127 @@ class Parts:
         promises = _changes(pledge.rows())
         postings = difference(self.promises, promises)
         self.rest, self.pledge, self.promises, self.ceiling = rest, pledge, promises, _ceiling(pledge)
-        return postings if self._fits() else None
+        return self._with_surplus(postings)
 
-    def _fits(self) -> bool:
-        """Whether nothing can exceed what was pledged, on any day."""
+    def _with_surplus(self, postings: Standing) -> Standing:
+        """Add to postings what they change of what is above the pledge."""
+        surplus = self._above()
+        if surplus or self.surplus:
+            for key, vector in difference(self.surplus, surplus).items():
+                postings[key] = postings.get(key, ZERO) + vector
+            self.surplus = surplus
+        return postings
+
+    def _above(self) -> Standing:
+        """Say from which days on more was delivered than pledged, on the largest row of what was delivered."""
         amount = self.pledge.opening.amount
-        return amount is None or self.ceiling is None or self.most[amount.unit] <= self.ceiling
+        if amount is None or self.ceiling is None or self.most <= self.ceiling:
+            return {}
+        weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
+        came: dict[date, list[tuple[Row, Vector]]] = defaultdict(list)
+        for story in self.stories.values():
+            for (row, _), mark in story:
+                weighed = weigh("delivered", mark.change)
+                if row.stage == "delivered" and row.unit == amount.unit and weighed is not None:
+                    came[mark.day].append((row, weighed))
+        promised = self.pledge.values["pledged", self.pledge.opening.capability, amount.unit]
 
-    def _story_of(self, delivery: str) -> list[tuple[Kept, Mark]]:
+        def days() -> Iterator[tuple[date, Mapping[Row, Vector]]]:
+            delivered: dict[Row, Vector] = {}
+            for day in sorted({*came, *promised.days}):
+                for row, change in came.get(day, ()):
+                    delivered[row] = delivered.get(row, ZERO) + change
+                high = _closed_high(promised.on(day))
+                yield day, {} if high is None else _surplus(delivered, high)
+
+        return _changes(days())
+
+    def _story_of(self, delivery: str) -> Marks:
         about = sorted(self.deliveries[delivery].items())
-        return [
-            ((measure, self.pledge.places.on(mark.arrived)), mark)
-            for measure, mark in _story(self.pledge.opening, about)
-        ]
+        return [(self._kept(measure, mark.arrived), mark) for measure, mark in _story(self.pledge.opening, about)]
 
-    def _keep(self, delivery: str, story: list[tuple[Kept, Mark]]) -> None:
-        for unit, low in _most(story).items():
-            self.most[unit] += low
+    def _kept(self, measure: Measure, day: date) -> Kept:
+        places = self.pledge.places
+        place = places.on(day)
+        # where it came back to a place it was in before, it is there again
+        nth = [places.before, *places.values].index(place) if places.days else 0
+        kept = self.known_rows.get((measure, nth))
+        if kept is None:
+            stage, capability, unit = measure
+            opening = self.pledge.opening
+            finance_type = opening.finance_type or ""
+            donors, beneficiaries = _parties(place.donors), _parties(opening.beneficiaries)
+            kept = Kept(Row(stage, place.coalition, donors, beneficiaries, capability, unit, finance_type), nth)
+            self.known_rows[measure, nth] = kept
+        return kept
+
+    def _keep(self, delivery: str, story: Marks) -> None:
+        self.stories[delivery] = story
+        self.most += self._most(story)
         for kept, there in _presence(story).items():
             insort((self.lasting if _lasts(there) else self.passing)[kept], (there[0][0], delivery))
 
-    def _drop(self, delivery: str, story: list[tuple[Kept, Mark]]) -> None:
-        for unit, low in _most(story).items():
-            self.most[unit] -= low
+    def _drop(self, delivery: str) -> Marks:
+        story = self.stories.pop(delivery, [])
+        self.most -= self._most(story)
         for kept, there in _presence(story).items():
             among = (self.lasting if _lasts(there) else self.passing)[kept]
             del among[bisect_left(among, (there[0][0], delivery))]
+        return story
 
-    def _difference(self, old: list[tuple[Kept, Mark]], new: list[tuple[Kept, Mark]]) -> Standing:
+    def _most(self, story: Marks) -> Decimal:
+        """Give no less than what a delivery ever added to what was delivered, in the unit of the pledge."""
+        amount = self.pledge.opening.amount
+        if amount is None:
+            return NOTHING
+        changes = (mark.change.low for (row, _), mark in story if row.stage == "delivered" and row.unit == amount.unit)
+        return sum((low for low in changes if low > 0), NOTHING)
+
+    def _difference(self, old: Marks, new: Marks) -> Standing:
         """Give what one delivery's stories differ by; all others are kept, it is dropped."""
         weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
         result: Standing = {}
 
         def add(kept: Kept, day: date, vector: Vector | None) -> None:
-            (stage, capability, unit), place = kept
             if vector is not None:
-                donors = tuple(donor.party for donor in place.donors)
-                beneficiaries = tuple(one.party for one in self.pledge.opening.beneficiaries)
-                finance_type = self.pledge.opening.finance_type or ""
-                key = day, Row(stage, place.coalition, donors, beneficiaries, capability, unit, finance_type)
-                result[key] = result.get(key, ZERO) + vector
+                key = day, kept.row
+                result[key] = result[key] + vector if key in result else vector
 
-        for story, sign in ((old, -1), (new, 1)):
-            for kept, mark in story:
-                change = replace(mark.change, pledges=0, parts=0)
-                add(kept, mark.day, weigh(kept[0][0], change if sign > 0 else -change))
-            for kept, there in _presence(story).items():
-                for day, step in self._counted(kept, there):
-                    if weigh(kept[0][0], ZERO) is not None:
+        same = next(
+            (n for n, (was, now) in enumerate(zip(old, new, strict=False)) if was != now), min(len(old), len(new))
+        )
+        for kept, mark in old[same:]:
+            add(kept, mark.day, weigh(kept.row.stage, -mark.change._replace(pledges=0, parts=0)))
+        for kept, mark in new[same:]:
+            add(kept, mark.day, weigh(kept.row.stage, mark.change._replace(pledges=0, parts=0)))
+        was_there, is_there = _presence(old), _presence(new)
+        for presence, others, sign in ((was_there, is_there, -1), (is_there, was_there, 1)):
+            for kept, there in presence.items():
+                if there != others.get(kept) and weigh(kept.row.stage, ZERO) is not None:
+                    for day, step in self._counted(kept, there):
                         add(kept, day, Vector(pledges=sign * step, parts=sign * step))
         return {key: vector for key, vector in result.items() if vector}
 
-    def _counted(self, kept: Kept, there: list[tuple[date, bool]]) -> Iterator[tuple[date, int]]:
+    def _counted(self, kept: Kept, there: Presence) -> Iterator[tuple[date, int]]:
         """Give the days on which a delivery makes the pledge count among those that brought something, or not any more.
 
         It does while no other one is there: a pledge counts once.
         """
-        others = sorted({*_spans(self.lasting[kept]), *self._spans_of_passing(kept)})
+        lasting = self.lasting[kept]
+        if not self.passing[kept] and _lasts(there):
+            since, others = there[0][0], lasting[0][0] if lasting else None
+            if others is None or since < others:
+                yield since, 1
+                if others is not None:
+                    yield others, -1
+            return
+        spans = sorted({*_spans(lasting), *self._spans_of_passing(kept)})
         counted = False
-        days = sorted({day for day, _ in there} | {day for span in others for day in span if day is not None})
+        days = sorted({day for day, _ in there} | {day for span in spans for day in span if day is not None})
         for day in days:
             if day < there[0][0]:
                 continue
-            alone = not any(since <= day and (until is None or day < until) for since, until in others)
+            alone = not any(since <= day and (until is None or day < until) for since, until in spans)
             here = [is_there for on, is_there in there if on <= day][-1]
             if (alone and here) != counted:
                 counted = alone and here
@@ -708,7 +842,7 @@ class Parts:
         for since, delivery in self.passing[kept]:
             if lasting and since >= lasting[0][0]:
                 return
-            there = _presence(self._story_of(delivery))[kept]
+            there = _presence(self.stories[delivery])[kept]
             days = [day for day, _ in there]
             for (day, is_there), until in zip(there, [*days[1:], None], strict=True):
                 if is_there:
@@ -730,33 +864,32 @@ def _ceiling(pledge: Pledge) -> Decimal | None:
     timeline = None if amount is None else pledge.values.get(("pledged", pledge.opening.capability, amount.unit))
     if timeline is None:
         return None
-    closed = (value.high for _, value in timeline if value.pledges and not value.open and not value.unknown)
-    return min(closed, default=None)
+    return min((high for _, value in timeline if (high := _closed_high(value)) is not None), default=None)
 
 
-def _most(story: Iterable[tuple[Kept, Mark]]) -> dict[str, Decimal]:
-    """Give, by unit, the most that a delivery ever added to what was delivered."""
-    now: dict[Measure, Decimal] = defaultdict(Decimal)
-    most: dict[Measure, Decimal] = defaultdict(Decimal)
-    for (measure, _), mark in sorted(story, key=lambda item: (item[1].day, item[1].position)):
-        if measure[0] == "delivered":
-            now[measure] += mark.change.low
-            most[measure] = max(most[measure], now[measure])
-    by_unit: dict[str, Decimal] = defaultdict(Decimal)
-    for (_, _, unit), low in most.items():
-        by_unit[unit] += low
-    return by_unit
+def _closed_high(promised: Vector) -> Decimal | None:
+    """Give the high of what is pledged; None where nothing is, or it is open."""
+    return None if not promised.pledges or promised.open or promised.unknown else promised.high
 
 
-def _presence(story: Iterable[tuple[Kept, Mark]]) -> dict[Kept, list[tuple[date, bool]]]:
+def _surplus(delivered: Mapping[Row, Vector], high: Decimal) -> dict[Row, Vector]:
+    """Give what was delivered above a high, on the largest row."""
+    surplus = sum((vector.low for vector in delivered.values()), NOTHING) - high
+    if surplus <= 0:
+        return {}
+    return {max(delivered, key=lambda row: (delivered[row].low, row)): Vector(surplus=surplus)}
+
+
+def _presence(story: Marks) -> dict[Kept, Presence]:
     """Give, for each place where a delivery is counted, the days on which it is there or not, from its first on."""
-    days: dict[Kept, dict[date, int]] = defaultdict(lambda: defaultdict(int))
+    days: dict[Kept, dict[date, int]] = {}
     for kept, mark in story:
-        days[kept][mark.day] += mark.change.pledges
-    found: dict[Kept, list[tuple[date, bool]]] = {}
+        changes = days.setdefault(kept, {})
+        changes[mark.day] = changes.get(mark.day, 0) + mark.change.pledges
+    found: dict[Kept, Presence] = {}
     for kept, changes in days.items():
         count = 0
-        there: list[tuple[date, bool]] = []
+        there = []
         for day in sorted(changes):
             count += changes[day]
             there.append((day, count > 0))
@@ -765,5 +898,5 @@ def _presence(story: Iterable[tuple[Kept, Mark]]) -> dict[Kept, list[tuple[date,
     return found
 
 
-def _lasts(there: Sequence[tuple[date, bool]]) -> bool:
+def _lasts(there: Presence) -> bool:
     return all(is_there for _, is_there in there)

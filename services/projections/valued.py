@@ -8,7 +8,7 @@ by the rate of one day.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -45,8 +45,7 @@ class Stock:
             self.value, self.lacks = None, self.lacks or lacks
         if self.value is not None and given is not None and wanted is not None:
             before, said = self.value, self.said
-            self.value = replace(
-                before + change,
+            self.value = (before + change)._replace(
                 low=_moved(said.low, change.low, before.low, given, wanted),
                 high=_moved(said.high, change.high, before.high, given, wanted),
                 surplus=_moved(said.surplus, change.surplus, before.surplus, given, wanted),
@@ -102,8 +101,7 @@ def _valued(stocks: Mapping[K, Stock], used: set[Rate]) -> Valued[K]:
 
 def in_coins(value: Vector, currency: str) -> Vector:
     """Round a converted sum to the currency's smallest unit."""
-    return replace(
-        value,
+    return value._replace(
         low=rounded(value.low, currency),
         high=rounded(value.high, currency),
         surplus=rounded(value.surplus, currency),

@@ -64,7 +64,7 @@ class Judge:
                 continue
             for (day, row), change in standing_of(name, standing).items():
                 if fits(row, asked):
-                    part = replace(change, low=Decimal(0), surplus=Decimal(0), conditional=Decimal(0))
+                    part = change._replace(low=Decimal(0), surplus=Decimal(0), conditional=Decimal(0))
                     found.append(Step(name, day, row, change if weight else part))
         return found
 

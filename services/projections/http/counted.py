@@ -213,7 +213,7 @@ def narrowed(asked: Asked, row: TotalRow, *, exactly: bool = True) -> Asked:
 
 def at_most_of(whole: Vector) -> Vector:
     """Give what a part of a whole may be when nobody said which: [0, whole]."""
-    return replace(whole, low=Decimal(0), surplus=Decimal(0), conditional=Decimal(0))
+    return whole._replace(low=Decimal(0), surplus=Decimal(0), conditional=Decimal(0))
 
 
 def added(values: Iterable[tuple[K, Vector]]) -> dict[K, Vector]:

@@ -29,6 +29,7 @@ LISTED: Final = 100
 """The most overdue pledges that one answer lists."""
 
 TENTH: Final = Decimal("0.1")
+ZERO_PERCENT: Final = Decimal(0)
 
 
 class StageOfScore(Interval):
@@ -122,7 +123,9 @@ def share(pledged: Vector, found: Outstanding) -> tuple[str | None, str | None]:
     undisclosed pledge leaves the least open, an open or undisclosed delivery the most.
     """
     low = high = None
-    if pledged.bound and not pledged.unknown:
+    if not found.kept_low:
+        low = ZERO_PERCENT
+    elif pledged.bound and not pledged.unknown:
         low = (100 * found.kept_low / pledged.bound).quantize(TENTH, ROUND_FLOOR)
     if pledged.low > 0 and found.kept_high is not None:
         high = min(Decimal(100), (100 * found.kept_high / pledged.low).quantize(TENTH, ROUND_CEILING))

@@ -156,7 +156,7 @@ class Memory:
         """Let go of what was not used for longest."""
         while self.entries > REMEMBERED_ENTRIES and len(self.accounts) > 1:
             _, account = self.accounts.popitem(last=False)
-            self.entries -= len(account.entries)
+            self.entries -= account.learned
         if len(self.rows) > REMEMBERED_ROWS:
             self.rows.clear()
 
