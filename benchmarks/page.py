@@ -106,13 +106,18 @@ def percentiles(seconds: list[float]) -> str:
 async def measured(where: dict[str, str], commands: int) -> Table:
     """Measure everything, one after the other."""
     table = Table("what", "figure", title="the page")
+
+    def row(what: str, figure: str) -> None:
+        print(f"{what}: {figure}", file=sys.stderr, flush=True)
+        table.add_row(what, figure)
+
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for path in PAGES:
             page = await (await browser.new_context()).new_page()
             sizes = await weight(page, where["projections"] + path)
             said = ", ".join(f"{kind.lower()} {size / 1_000:.1f}" for kind, size in sorted(sizes.items()))
-            table.add_row(f"weight of {path}, kB over the wire", f"{sum(sizes.values()) / 1_000:.1f} ({said})")
+            row(f"weight of {path}, kB over the wire", f"{sum(sizes.values()) / 1_000:.1f} ({said})")
             await page.close()
         for path in PAGES[:3]:
             page = await browser.new_page()
@@ -130,10 +135,10 @@ async def measured(where: dict[str, str], commands: int) -> Table:
                 await page.evaluate(SHOWN, position)
                 took.append(time.perf_counter() - began)
                 await asyncio.sleep(0.25)
-            table.add_row(f"from the 201 to the pixels of {path}", percentiles(took))
+            row(f"from the 201 to the pixels of {path}", percentiles(took))
             days = int(await page.locator("#through").get_attribute("max") or 0)
             slid = [await page.evaluate(SLID, days * step // commands) / 1_000 for step in range(1, commands)]
-            table.add_row(f"the slider moved, to the pixels of {path}", percentiles(slid))
+            row(f"the slider moved, to the pixels of {path}", percentiles(slid))
             await page.close()
         await browser.close()
     return table

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from services.projections.http import totals
+from services.projections.http import asof, totals
 from services.projections.http.remembered import Answer, Memory
 from shared.days import Said
 from tests.acceptance.readside import ReadSide, a_read_side
@@ -65,9 +65,19 @@ async def test_another_question_or_form_is_another_answer(side: ReadSide, worked
     await side.get(TOTALS)
     await side.get(TOTALS, on="2024-02-01")
     await side.client.get(TOTALS, headers={"Accept-Encoding": "identity"})
+    assert len(worked_out) == 3
+
+
+async def test_a_position_that_is_reached_makes_no_difference_and_one_that_is_not_is_waited_for(
+    side: ReadSide, worked_out: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asof, "WAIT_S", 0.05)
+    await side.get(TOTALS)
+    await side.get(TOTALS, min_position=2)
     await side.get(TOTALS, min_position=1)
-    await side.get(TOTALS, min_position=1)
-    assert len(worked_out) == 5
+    assert len(worked_out) == 1
+    await side.get(TOTALS, min_position=3, expect=503)
+    await side.get(TOTALS, min_position="two", expect=422)
 
 
 async def test_who_has_an_answer_is_told_so_from_memory(side: ReadSide, worked_out: list[str]) -> None:

@@ -55,11 +55,19 @@
       while (travelling || (shown < wanted && !isPinned())) {
         const moved = travelling;
         const address = location.href;
-        const answer = await fetch(address, { headers: { Accept: "text/html" }, cache: "no-cache" });
+        const now = new URL(address);
+        if (!moved) now.searchParams.set("min_position", wanted);
+        const answer = await fetch(now, { headers: { Accept: "text/html" }, cache: "no-cache" });
+        if (answer.status === 404 && moved) {
+          travelling = false;
+          say("nothing is known of it on that day", true);
+          continue;
+        }
         if (!answer.ok) throw new Error(String(answer.status));
+        if (moved) connection.hidden = isPinned();
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         const position = Number(fresh.querySelector("[data-position]").dataset.position);
-        if (position <= shown && !moved) break; // not there yet: the next event will tell
+        if (position < wanted && !moved) throw new Error("it is not there yet");
         if (address === location.href) travelling = false;
         becomeAll(fresh, moved ? 150 : 0);
         shown = position;

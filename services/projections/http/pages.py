@@ -80,6 +80,7 @@ async def coalition_page(
         about = statements.StatementsQuery(coalition=coalition)
         return {
             **detail,
+            "first_day": detail["coalition"]["formed_on"],
             "membership": members_over_time(await coalition_known(conn, coalition, asof), asof.on),
             "measures": await measures(conn, asof, Filter(coalition=coalition)),
             "by_donor": await by_donor(conn, asof, Filter(coalition=coalition)),
@@ -101,7 +102,7 @@ async def target_page(
         found = await targets.target_known(conn, target, asof)
         shown = targets.shown(asof, found, request.url.path)
         said = await recent(conn, asof, Where(stream=f"target-{target}"))
-        return {**shown, "recent": said, "names": await all_names(conn, asof)}
+        return {**shown, "first_day": shown["target"]["set_on"], "recent": said, "names": await all_names(conn, asof)}
 
     return await answer(request, query, "target.html", make)
 
@@ -181,7 +182,7 @@ async def pledge_page(
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
         shown = await pledges.detail(conn, asof, pledge, request.url.path)
-        return {**shown, "names": await all_names(conn, asof)}
+        return {**shown, "first_day": shown["pledge"]["announced_on"], "names": await all_names(conn, asof)}
 
     return await answer(request, query, "pledge.html", make)
 
@@ -247,7 +248,7 @@ async def answer(request: Request, query: AsOfQuery, template: str, make: Make) 
     """Answer with a page; it says as of when it is, and how far behind."""
 
     async def and_since_when(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        return {**await make(conn, asof), "first_day": await entries.first_day(conn) or asof.today}
+        return {"first_day": await entries.first_day(conn) or asof.today, **await make(conn, asof)}
 
     response = await reader(request).answer(request, query, READS, and_since_when, rendered(request, template))
     response.headers["Content-Security-Policy"] = (
@@ -262,7 +263,9 @@ async def answer(request: Request, query: AsOfQuery, template: str, make: Make) 
 def rendered(request: Request, template: str) -> Render:
     """Give how a page is written."""
     asked = {name: request.query_params.get(name, "") for name in ("on", "known")}
-    others = [(name, value) for name, value in request.query_params.multi_items() if name not in asked]
+    others = [
+        (name, value) for name, value in request.query_params.multi_items() if name not in {*asked, "min_position"}
+    ]
     # whoever looks at the past stays in it from page to page
     travelled = {name: value for name, value in asked.items() if value}
     suffix = f"?{urlencode(travelled, safe=':')}" if travelled else ""

@@ -7,6 +7,7 @@ all questions that come within a few milliseconds; while it is the same, the byt
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -124,6 +125,15 @@ class Memory:
             self.size -= len(old.body)
 
 
+MIN_POSITION: Final = re.compile(r"(?:^|&)min_position=(\d{1,18})(?=&|$)")
+
+
+def without_min_position(query: str) -> tuple[str, int]:
+    """Take `min_position` out of a query, and give both: once it is reached, the answer is that without it."""
+    found = MIN_POSITION.findall(query)
+    return (MIN_POSITION.sub("", query).lstrip("&"), int(found[0])) if len(found) == 1 else (query, 0)
+
+
 class Remembered:
     """Sends answers again while nothing moved; everything else is passed on."""
 
@@ -134,16 +144,16 @@ class Remembered:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and listen."""
-        query = scope.get("query_string", b"")
-        if scope["type"] != "http" or scope["method"] != "GET" or b"min_position" in query:
+        if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
+        query, wanted = without_min_position(scope["query_string"].decode("latin-1"))
         state = await self._look()
-        if state is None:
+        if state is None or wanted > min((position for _, position, _ in state[1]), default=0):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        key = (scope["path"], query.decode("latin-1"), headers.get("accept", ""), headers.get("accept-encoding", ""))
+        key = (scope["path"], query, headers.get("accept", ""), headers.get("accept-encoding", ""))
         found = self._memory.of(state, key)
         if found is None:
             await self._listen(state, key, scope, receive, send)

@@ -65,6 +65,7 @@ class TargetShown(Answer):
     capability: str
     amount: AmountShown
     counts: Stage
+    set_on: date
     starts_on: date
     due_by: date | None
     due_said: str | None
@@ -172,6 +173,7 @@ class Target:
     """A target with how far it is on the day asked for."""
 
     id: str
+    set_on: date
     progress: Progress
     complete_to: date | None
 
@@ -223,7 +225,7 @@ async def _progress(conn: AsyncConnection, asof: AsOf, name: str, terms: Steps[T
     measures = dict.fromkeys(found.measure for found in in_force)
     values = {measure: await values_of(conn, asof, now, measure) for measure in measures}
     found = rules.progress(terms, values, asof.on, complete_to)
-    return None if found is None else Target(id=name, progress=found, complete_to=complete_to)
+    return None if found is None else Target(id=name, set_on=terms.days[0], progress=found, complete_to=complete_to)
 
 
 def scope(terms: Terms, measure: Measure, stage: Stage | None = None) -> Asked:
@@ -308,6 +310,7 @@ def target_shown(target: Target) -> dict[str, Any]:
         "capability": terms.capability,
         "amount": amount(terms.amount),
         "counts": terms.counts,
+        "set_on": target.set_on,
         "starts_on": terms.starts_on,
         "due_by": terms.due_by,
         "due_said": terms.due_said,
