@@ -30,7 +30,7 @@ test: $(DEV) ## Run the tests (ARGS='-k name' to choose); `make failure` and `ma
 	@$(BIN)/python -m pytest -m "not failure and not slow" $(ARGS)
 
 .PHONY: slow
-slow: $(DEV) ## The tests in a browser (Debian's chromium), and random requests against both services
+slow: $(DEV) ## The tests in a browser (Debian's chromium)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: failure
