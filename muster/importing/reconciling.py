@@ -51,6 +51,7 @@ class Compared:
     stated: str
     ledger: str | None
     difference: str | None
+    in_all: str | None = None  # the ledger's with other currencies converted, where it has some
 
     @property
     def agrees(self) -> bool:
@@ -72,10 +73,12 @@ def reconcile(paths: Sequence[Path], mapping: str | None, url: str, console: Con
 def show(found: Sequence[Compared], console: Console) -> None:
     """Print a table, and a line that sums it up."""
     table = Table("about", "measure", box=None, pad_edge=False)
-    for column in ("stated", "ledger", "difference"):
+    converted = any(one.in_all is not None for one in found)
+    for column in ("stated", "ledger", "difference", *(("ledger, with other money converted",) if converted else ())):
         table.add_column(column, justify="right")
     for one in found:
         cells = [one.stated, one.ledger or "no such number", one.difference or ""]
+        cells += [one.in_all or ""] if converted else []
         style = "" if one.agrees else "red"
         table.add_row(escape(one.about), one.measure, *(_grouped(cell) for cell in cells), style=style)
     console.print(table)
@@ -189,6 +192,7 @@ def statements(client: httpx2.Client) -> Iterator[Compared]:
                 stated=one["amount"]["low"] or one["stated"],
                 ledger=None if row is None else row["low"],
                 difference=None if row is None else row["difference"],
+                in_all=None if row is None or row["in_all"] is None else row["in_all"]["low"],
             )
 
 

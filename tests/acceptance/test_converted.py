@@ -198,7 +198,9 @@ def stated(said: Amount, **other: Any) -> StatementRecorded:
     return StatementRecorded(**(facts | other))
 
 
-async def test_rule_10_a_stated_total_is_compared_with_all_money_converted_by_a_named_rate(side: ReadSide) -> None:
+async def test_rule_10_a_stated_total_is_compared_in_its_unit_and_with_all_money_converted(
+    side: ReadSide,
+) -> None:
     await side.record(
         a_coalition(),
         a_pledge("pounds", pounds(1000), coalition="drones"),
@@ -212,8 +214,9 @@ async def test_rule_10_a_stated_total_is_compared_with_all_money_converted_by_a_
     (statement,) = answer["statements"]
     (ledger,) = statement["ledger"]
     of_pounds = Decimal(in_euros(1000, "GBP", "2024-02-15"))
-    assert Decimal(ledger["low"]) == 500 + of_pounds
-    assert Decimal(ledger["difference"]) == 1500 - of_pounds
+    assert (ledger["low"], ledger["difference"]) == ("500", "1500")
+    assert Decimal(ledger["in_all"]["low"]) == 500 + of_pounds
+    assert Decimal(ledger["in_all"]["difference"]) == 1500 - of_pounds
     (converted,) = ledger["converted"]
     assert (converted["unit"], converted["low"], Decimal(converted["converted_low"])) == ("GBP", "1000", of_pounds)
     assert (await side.get(converted["explain"]))["sum"]["low"] == "1000"
@@ -228,7 +231,7 @@ async def test_rule_10_the_rate_may_be_that_of_the_day_it_was_stated_on(side: Re
     await side.record(a_coalition(), a_pledge("pounds", pounds(1000), coalition="drones"), stated(euros(2000)))
     answer = await side.get("/v1/statements", on="2025-06-30", rate_on="on")
     (ledger,) = answer["statements"][0]["ledger"]
-    assert ledger["low"] == in_euros(1000, "GBP", "2024-12-31")
+    assert ledger["in_all"]["low"] == in_euros(1000, "GBP", "2024-12-31")
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,19 @@ class WithoutRate(Interval):
     explain: str
 
 
+class InAll(Interval):
+    """The ledger's answer with what it has in other currencies, converted into the unit stated."""
+
+    difference: str = Field(description="Stated low minus this low")
+
+
 class LedgerSays(Interval):
-    """The ledger's own answer, by one stage, in the unit stated: what is in it, and what was converted into it."""
+    """The ledger's own answer, by one stage, in the unit stated; and beside it with what is in other currencies."""
 
     stage: Stage | None
-    difference: str = Field(description="Stated low minus the ledger's low, in the unit stated")
+    difference: str = Field(description="Stated low minus the ledger's low, in the unit stated alone")
     explain: str | None = Field(description="The postings in the unit stated")
+    in_all: InAll | None = Field(description="null: the ledger has nothing of it in another currency")
     converted: list[InOtherUnit]
     unconverted: list[WithoutRate]
 
@@ -198,8 +205,9 @@ async def ledger_says(
 ) -> tuple[list[dict[str, Any]], Iterable[Rate]]:
     """Give the ledger's answer to the same question, by stage, with the signed difference of the lows; rates used.
 
-    The question is about the day it was stated on, or about what came in the period it names. With `view`, money in
-    other currencies is converted and added to what is in the unit stated.
+    The question is about the day it was stated on, or about what came in the period it names. What is in the unit
+    stated stands alone, since nobody says which currencies a speaker had added up; with `view`, the same with money in
+    other currencies, converted, stands beside it.
     """
     if said.measure == "members":
         return await _members(conn, asof, said), ()
@@ -225,12 +233,19 @@ async def ledger_says(
     for stage in STAGES:
         if stage in by_stage or stage in others:
             found = others.get(stage, _Others(ZERO, (), ()))
-            value = by_stage.get(stage, ZERO) + found.value
+            value = by_stage.get(stage, ZERO)
+            whole = value + found.value
             answer: dict[str, Any] = {
                 "stage": stage,
                 **interval(value, by_part=asked.by_part),
                 "difference": figure(said.amount.low - value.low),
                 "explain": asked.of_stage(stage).link(when),
+                "in_all": {
+                    **interval(whole, by_part=asked.by_part),
+                    "difference": figure(said.amount.low - whole.low),
+                }
+                if found.converted
+                else None,
                 "converted": found.converted,
                 "unconverted": found.unconverted,
             }
@@ -306,6 +321,7 @@ async def _members(conn: AsyncConnection, asof: AsOf, said: StatementRecorded) -
             "unknown": 0,
             "pledges": 0,
             "difference": figure(said.amount.low - count),
+            "in_all": None,
             "converted": [],
             "unconverted": [],
             "explain": f"/v1/coalitions/{coalition.id}?{asof.between(None, last_day(said.stated_on)).pinned()}",
