@@ -39,6 +39,7 @@ def api(settings: Settings) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks who called, or how
         timeout_graceful_shutdown=DRAIN_S,
     )
     tidy()

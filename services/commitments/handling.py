@@ -17,7 +17,7 @@ from services.commitments.log.batcher import Batcher
 from services.commitments.log.contract import EVERYTHING, Away, Filter, Log, Page, Row
 from services.commitments.log.memory import MemoryLog
 from services.commitments.log.outcome import Entered, Identity, Outcome, Overloaded, Unavailable, Unpublishable
-from services.commitments.log.settling import Decide, Proposal, encoded
+from services.commitments.log.settling import Decide, Proposal, proposed
 from services.commitments.log.store import REVISION, PostgresLog
 from services.commitments.settings import Settings
 from services.commitments.states import states
@@ -32,10 +32,12 @@ __all__ = [
     "Overloaded",
     "Page",
     "PostgresLog",
+    "Proposal",
     "Row",
     "Unavailable",
     "Unpublishable",
     "ledger",
+    "proposed",
 ]
 
 ANSWER_S: Final = 4.8
@@ -45,7 +47,6 @@ DRAIN_S: Final = 10.0
 NAMES_LOOKED_AT: Final = 2_000
 NAMES_COMPARED: Final = 20
 NAMES_SHOWN: Final = 3
-SIZE_OF_OTHERS: Final = 2_000  # bytes; a retraction, some sources
 EVERY_S: Final = 1.0
 NUMEROUS: Final = ("pledge", "statement", "production")  # too many for looking at all of their names
 
@@ -95,18 +96,26 @@ class Ledger:
         Raises Refused where the ledger does not record it, Overloaded before it was tried, and Unavailable when it is
         not known whether it was recorded: the same command again tells, and counts once.
         """
-        said = encoded(command, entry)
-        proposal = Proposal(command, identity, if_match, said)
-        answer = self._batcher.put(proposal, len(said) if said else SIZE_OF_OTHERS)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await answer
-        except TimeoutError:
-            raise Unavailable(
-                f"the log did not answer ({self._batcher.away or 'it is busy'}); say the same again: it counts once"
-            ) from None
-        except UnknownName as refusal:
-            raise await self._with_near_names(refusal, command) from None
+        [answer] = await self.settle([proposed(command, identity, if_match, entry=entry)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def settle(self, proposals: Sequence[Proposal]) -> list[Outcome | Exception]:
+        """Settle commands in their order, and give what came of each: its outcome, or what `handle` would raise."""
+        if not proposals:
+            return []
+        given = await self._batcher.put(proposals).wait(ANSWER_S)
+        answers: list[Outcome | Exception] = []
+        for proposal, answer in zip(proposals, given, strict=True):
+            if answer is None:
+                why = f"the log did not answer ({self._batcher.away or 'it is busy'})"
+                answers.append(Unavailable(f"{why}; say the same again: it counts once"))
+            elif isinstance(answer, UnknownName):
+                answers.append(await self._with_near_names(answer, proposal.command))
+            else:
+                answers.append(answer)
+        return answers
 
     async def _with_near_names(self, refusal: UnknownName, command: Command) -> UnknownName:
         """Give the refusal with the names that the caller may have meant."""

@@ -51,7 +51,9 @@ class Growth:
         return self.head
 
 
-async def connected(url: str, name: str, lost: Callable[[], None] = lambda: None) -> Client:
+async def connected(
+    url: str, name: str, lost: Callable[[], None] = lambda: None, *, hears_itself: bool = True
+) -> Client:
     """Connect to NATS, however long it takes, and again whenever the connection is lost; `lost` is called each time."""
     away = False
 
@@ -79,6 +81,7 @@ async def connected(url: str, name: str, lost: Callable[[], None] = lambda: None
         reconnect_time_wait=RECONNECT_S,
         max_reconnect_attempts=-1,
         ping_interval=10,
+        no_echo=not hears_itself,
     )
 
 
@@ -102,7 +105,7 @@ async def _exchange(url: str, subject: str, growth: Growth, own: Growth) -> None
         if message.data.isdigit():
             growth.to(int(message.data))
 
-    client = await connected(url, "muster-commitments")
+    client = await connected(url, "muster-commitments", hears_itself=False)
     try:
         await client.subscribe(subject, cb=take)
         told = 0

@@ -12,6 +12,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
+from services.commitments import handling
 from services.commitments.domain.commands import Cite, Command, Correct, Record, Retract
 from services.commitments.domain.decider import Decision
 from services.commitments.domain.history import World
@@ -24,7 +25,16 @@ from services.commitments.domain.refusals import (
     Unknown,
     UnknownName,
 )
-from services.commitments.handling import Identity, Ledger, Outcome, Overloaded, Unavailable, Unpublishable
+from services.commitments.handling import (
+    Identity,
+    Ledger,
+    Outcome,
+    Overloaded,
+    Proposal,
+    Unavailable,
+    Unpublishable,
+    proposed,
+)
 from services.commitments.log import batcher
 from services.commitments.log.contract import Log, Receipt, Rejected, Row
 from services.commitments.log.memory import MemoryLog, MemoryTransaction
@@ -377,6 +387,74 @@ async def test_what_is_too_much_is_refused_before_it_is_tried(ledger: Ledger, mo
     monkeypatch.setattr(batcher, "QUEUE_COMMANDS", 5)
     outcomes = await told_at_once(ledger, *(a_pledge(f"p{number}") for number in range(8)))
     assert [type(outcome) for outcome in outcomes] == [Outcome] * 5 + [Overloaded] * 3
+
+
+# ------------------------------------------------------------------------------------------- commands put together
+
+
+def put_together(*entries: Entry) -> list[Proposal]:
+    return [proposed(Record(entry=entry), Identity(f"key-{next(KEYS)}", repr(entry), "somebody")) for entry in entries]
+
+
+async def test_commands_put_together_are_answered_each_by_itself_in_their_order(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "BATCH_COMMANDS", 2)
+    twice = a_pledge("a")
+    together = put_together(twice, a_pledge("b", coalition="nowhere"), a_pledge("c"), twice, a_delivery(of="c"))
+    first, unknown, third, again, delivery = await ledger.settle(together)
+    assert isinstance(unknown, UnknownName)
+    assert [outcome.position for outcome in recorded([first, third, again, delivery])] == [1, 2, 1, 3]
+    assert isinstance(again, Outcome)
+    assert not again.new
+
+
+async def test_nothing_put_together_is_answered_with_nothing(ledger: Ledger) -> None:
+    assert await ledger.settle([]) == []
+
+
+async def test_of_commands_put_together_only_those_without_room_are_refused(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "QUEUE_COMMANDS", 2)
+    answers = await ledger.settle(put_together(a_pledge("a"), a_pledge("b"), a_pledge("c")))
+    assert [type(answer) for answer in answers] == [Outcome, Outcome, Overloaded]
+
+
+async def test_a_command_whose_caller_has_gone_before_its_turn_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "BATCH_COMMANDS", 1)
+    ledger = Ledger(log := MemoryLog())
+    async with log._lock:
+        first, second = (asyncio.create_task(told(ledger, a_pledge(name))) for name in "ab")
+        while ledger._batcher.queued != 1:  # the first is being settled, the second waits
+            await asyncio.sleep(0)
+        second.cancel()
+    await first
+    await told(ledger, a_pledge("c"))
+    await ledger.close()
+    assert [row.stream for row in log.rows] == ["pledge-a", "pledge-c"]
+
+
+class StopsAfterOne(MemoryLog):
+    """Hangs once a row is in it."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        if self.rows:
+            await asyncio.Event().wait()
+        async with super().transaction() as transaction:
+            yield transaction
+
+
+async def test_of_commands_put_together_each_is_told_what_is_known_of_it_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher, "BATCH_COMMANDS", 1)
+    monkeypatch.setattr(handling, "ANSWER_S", 1.5)
+    ledger = Ledger(StopsAfterOne())
+    answers = await ledger.settle(put_together(a_pledge("a"), a_pledge("b"), a_pledge("c")))
+    await ledger.close(0.1)
+    assert [type(answer) for answer in answers] == [Outcome, Unavailable, Unavailable]
 
 
 async def test_a_reader_hears_of_growth_at_once_and_otherwise_in_time(replica: Replica) -> None:

@@ -24,7 +24,7 @@ from muster.provision import PROJECT, heads
 from services.commitments.log import store
 from services.commitments.log.contract import READ_BYTES, Away, Filter, Log, Receipt, Rejected, Row
 from services.commitments.log.memory import MemoryLog
-from services.commitments.log.store import BEGIN, LOCK, REVISION, PostgresLog
+from services.commitments.log.store import LOCK, REVISION, PostgresLog, opened
 from tests.conftest import Database
 
 NOON = datetime(2024, 2, 15, 12, tzinfo=UTC)
@@ -336,9 +336,10 @@ async def test_a_log_that_nobody_answers_for_is_away_at_once() -> None:
     await log.close()
 
 
-async def test_who_is_frozen_with_the_lock_loses_it(postgres: PostgresLog, commitments_url: str) -> None:
-    frozen = await asyncpg.connect(commitments_url)
-    await frozen.execute(BEGIN.format(transaction_timeout=""))  # and then its process was stopped
+@pytest.mark.parametrize("pooled", [False, True])
+async def test_who_is_frozen_with_the_lock_loses_it(postgres: PostgresLog, commitments_url: str, pooled: bool) -> None:
+    frozen, begin = await opened(commitments_url, pooled=pooled)
+    await frozen.execute(begin)  # and then its process was stopped
     started = time.monotonic()
     while True:
         try:

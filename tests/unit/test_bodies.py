@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,11 +32,12 @@ from services.commitments.http.commands import (
     asked,
     match,
 )
+from services.commitments.http.forms import REMEMBERED, AmountForm, remembering
 from services.commitments.http.problems import Problem
 from services.commitments.http.recording import identified
 from services.commitments.http.requests import parsed
 from shared.amounts import Amount
-from shared.codec import decode
+from shared.codec import CITATION, decode, encode, to_json
 from shared.events import EVENT_TYPES, Amendment, Entry, stored_name
 from shared.events.amendments import EntryRetracted
 from shared.events.coalitions import MemberChanged, MemberJoined
@@ -454,3 +458,93 @@ def test_what_a_log_cannot_hold_is_refused_where_it_stands(text: bytes, pointer:
 )
 def test_json_is_read_as_it_is_written(value: object) -> None:
     assert parsed(json.dumps(value).encode()) == value
+
+
+# ------------------------------------------------------------------------------------------------ parts seen before
+
+PARTS: tuple[Any, ...] = (
+    {"unit": "piece", "exactly": "500"},
+    {"unit": "piece", "exactly": "500.0"},
+    {"exactly": "500", "unit": "piece"},
+    {"unit": "piece", "exactly": 500},
+    {"unit": "piece", "undisclosed": True},
+    {"unit": "piece", "undisclosed": 1},
+    {"unit": "piece", "undisclosed": "1"},
+    {"unit": "piece", "words": "thousands"},
+    {"unit": "piece", "words": "some"},
+    {"unit": "piece", "between": ["4", "6"]},
+    {"unit": "piece"},
+    {},
+    [],
+    None,
+)
+
+
+def said_of(amount: object) -> object:
+    """What becomes of a pledge with this amount: its entry, or what is wrong."""
+    try:
+        return pledge(amount=amount)
+    except Problem as problem:
+        return problem.told
+
+
+@given(st.lists(st.sampled_from(PARTS)))
+def test_what_was_checked_before_changes_nothing(parts: list[object]) -> None:
+    alone = []
+    for part in parts:
+        remembering(AmountForm).known.clear()
+        alone.append(said_of(part))
+    remembering(AmountForm).known.clear()
+    assert [said_of(part) for part in parts] == alone
+
+
+def test_true_is_not_one_though_it_was_checked_before() -> None:
+    said_of({"unit": "piece", "undisclosed": True})
+    assert wrong("PUT /v1/pledges/x", PLEDGE | {"amount": {"unit": "piece", "undisclosed": 1}})
+
+
+def test_only_so_many_parts_are_remembered() -> None:
+    known = remembering(AmountForm).known
+    for number in range(REMEMBERED + 2):
+        pledge(amount={"unit": "piece", "exactly": str(number)})
+    assert 0 < len(known) <= REMEMBERED
+
+
+# ------------------------------------------------------------------------------------------------------- as stored
+
+
+def without_nothing(value: Any) -> Any:
+    """JSON without what says nothing: nulls (but an open high's) and what is empty."""
+    if isinstance(value, dict):
+        return {
+            name: without_nothing(item)
+            for name, item in value.items()
+            if name == "high" or not (item is None or item in ({}, [], ()))
+        }
+    return [without_nothing(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_an_entry_is_stored_as_its_fields_without_what_says_nothing(route: Route) -> None:
+    said = entry(f"{route.method} {path_of(route)}", example(route))
+    stored = json.loads(encode(said))
+    assert stored == without_nothing(msgspec.to_builtins(said))
+    citation = [name for name in CITATION if name in stored]
+    assert list(stored) == [name for name in stored if name not in citation] + citation
+
+
+def test_zero_false_and_an_open_high_are_said_and_what_is_empty_is_not() -> None:
+    said = pledge(amount={"unit": "piece", "at_least": "0"}, new_money=False, labels={"high": ["a"], "b": ["c"]})
+    stored = json.loads(encode(said))
+    assert stored["amount"] == {"unit": "piece", "qualifier": "at_least", "low": "0", "high": None}
+    assert stored["new_money"] is False
+    assert stored["labels"] == {"b": ["c"], "high": ["a"]}
+    assert not {"also", "beneficiaries", "note", "relation"} & set(stored)
+
+
+def test_a_value_of_one_field_is_written_as_an_object() -> None:
+    @dataclass(frozen=True)
+    class Lone:
+        day: date
+
+    assert to_json(Lone(date(2024, 2, 15))) == {"day": "2024-02-15"}

@@ -97,7 +97,14 @@ class History:
                     placed[event_id] = Placed(
                         event_id=event_id, position=position, version=version, type=stored_name(entry), entry=entry
                     )
-        return replace(self, version=version, position=position, placed=placed, about=about, amendments=amendments)
+        return History(
+            stream=self.stream,
+            version=version,
+            position=position,
+            placed=placed,
+            about=about,
+            amendments=amendments,
+        )
 
 
 def _kept(about: Mapping[Subject, tuple[str, ...]], placed: Mapping[str, Placed]) -> dict[Subject, tuple[str, ...]]:

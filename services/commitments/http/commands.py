@@ -269,12 +269,9 @@ async def corrected(event_id: str, body: object, log: Lookup) -> Asked:
 def match(method: str, path: str) -> tuple[Route, Names] | None:
     """Find the command of a method and a path, with the names in it."""
     parts = path.split("/")
-    for route, pattern in _TABLE.get((method, len(parts)), ()):
-        if all(part is None or part == said for part, said in zip(pattern, parts, strict=True)):
-            template = route.path.split("/")
-            return route, {
-                t[1:-1]: said for t, part, said in zip(template, pattern, parts, strict=True) if part is None
-            }
+    for route, words, names in _TABLE.get((method, len(parts)), ()):
+        if all(parts[at] == word for at, word in words):
+            return route, {name: parts[at] for at, name in names}
     return None
 
 
@@ -283,12 +280,18 @@ def takes(path: str) -> list[str]:
     return sorted({route.method for route in COMMANDS if match(route.method, path) is not None})
 
 
-def _table() -> dict[tuple[str, int], list[tuple[Route, list[str | None]]]]:
-    """Sort the commands by method and number of parts; a part that is a name is None."""
-    found: dict[tuple[str, int], list[tuple[Route, list[str | None]]]] = {}
+Parts = tuple[tuple[int, str], ...]
+"""Parts of a path, each with its place in it."""
+
+
+def _table() -> dict[tuple[str, int], list[tuple[Route, Parts, Parts]]]:
+    """Sort the commands by method and number of parts; of each, the words that stand in its path, and the names."""
+    found: dict[tuple[str, int], list[tuple[Route, Parts, Parts]]] = {}
     for route in COMMANDS:
-        parts = [None if part.startswith("{") else part for part in route.path.split("/")]
-        found.setdefault((route.method, len(parts)), []).append((route, parts))
+        parts = list(enumerate(route.path.split("/")))
+        words = tuple((at, part) for at, part in parts if not part.startswith("{"))
+        names = tuple((at, part[1:-1]) for at, part in parts if part.startswith("{"))
+        found.setdefault((route.method, len(parts)), []).append((route, words, names))
     return found
 
 

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import pycountry
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from shared.amounts import Amount, Qualifier, amount, number
@@ -23,6 +33,11 @@ from shared.measures import MEMBER, PERCENT, PIECE
 from shared.sources import Reference, Source, SourceKind
 
 V = TypeVar("V")
+
+REMEMBERED: Final = 500
+"""How many parts of each form are remembered; the longest source takes some 10 KiB."""
+
+TEXTS: Final = {str}
 
 ID: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 PARTY: Final = r"^[A-Z0-9][A-Z0-9_-]{1,63}$"
@@ -73,7 +88,38 @@ class By:
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the form, then take its value."""
-        return core_schema.no_info_after_validator_function(_value, handler.generate_schema(self.form))
+        checked = core_schema.no_info_after_validator_function(_value, handler.generate_schema(self.form))
+        return core_schema.no_info_wrap_validator_function(remembering(self.form), checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembering:
+    """Checks a part of a body once, as long as it is remembered: commands repeat their sources, donors and amounts.
+
+    Only parts that hold nothing but texts: `1` would be taken for `true`. What they become is a value of the ledger,
+    which never changes; what is wrong is found anew each time.
+    """
+
+    known: dict[tuple[tuple[str, str], ...], object] = field(default_factory=dict)
+
+    def __call__(self, said: object, check: ValidatorFunctionWrapHandler) -> object:
+        """Give the value of a part. Raises as `check` does."""
+        if not isinstance(said, dict) or set(map(type, said.values())) != TEXTS:
+            return check(said)
+        key = tuple(said.items())
+        found = self.known.get(key)
+        if found is None:
+            found = check(said)
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            self.known[key] = found
+        return found
+
+
+@cache
+def remembering(_: type[BaseModel]) -> Remembering:
+    """Give the one memory of a form, wherever the form stands."""
+    return Remembering()
 
 
 def _value(form: Means) -> object:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.commitments.domain.refusals import Refused
-from services.commitments.handling import Identity
+from services.commitments.handling import Outcome, Proposal, proposed
 from services.commitments.http.commands import Asked, Names, Route, asked, match, takes
 from services.commitments.http.endpoint import Service, told
 from services.commitments.http.problems import Told, problem, too_long, wrong_field
@@ -25,10 +25,10 @@ from services.commitments.http.requests import MOST_BYTES, must_be, parsed
 
 NDJSON: Final = "application/x-ndjson"
 MOST_LINES: Final = 5_000
+OTHERS_TURN: Final = 100  # after so many lines, whoever else this process serves is served
 AT_ONCE: Final = 1_000
 """How many commands of one import may wait for the ledger: what two transactions take."""
 
-OTHERS_TURN: Final = 100  # after so many lines, whoever else this process serves is served
 CROWDED_S: Final = 0.02
 
 
@@ -43,72 +43,92 @@ _LINE: Final = msgspec.json.Decoder(_Line)
 ENCODER: Final = msgspec.json.Encoder()
 
 
+class Asking(NamedTuple):
+    """What one line asks for; or, for a line that nobody can put to the ledger, what is wrong with it."""
+
+    number: int
+    do: str
+    what: Asked | None = None
+    proposal: Proposal | None = None
+    wrong: Told | None = None
+
+
 async def take(request: Request, service: Service) -> Response:
     """Take commands in the order of their lines, and answer each as it would have been answered alone."""
-    must_be(NDJSON, request)
+    must_be(NDJSON, request.headers)
     answers: list[bytes] = []
-    waiting: deque[asyncio.Task[bytes]] = deque()
-    number = 0
-    async for line in lines(request):
-        number += 1
-        if not line.strip():
-            continue
+    waiting: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+    number = 0  # of lines read
+    done = 0  # of lines answered
+    async for some in lines(request):
+        group: list[Asking] = []
+        for line in some:
+            number += 1
+            if number > MOST_LINES:
+                why = too_long(f"a request has at most {MOST_LINES:,} lines; this one and what follows")
+                group.append(Asking(number, "", wrong=why.told))
+                break
+            if line.strip():
+                group.append(await asking(number, line, service))
+        waiting.append((number, asyncio.create_task(answered(group, service))))
         if number > MOST_LINES:
-            why = too_long(f"a request has at most {MOST_LINES:,} lines; this one and what follows")
-            waiting.append(asyncio.create_task(_said(_answer(number, "", why.told))))
             break
-        waiting.append(await put(number, line, service))
-        if number % OTHERS_TURN == 0:
-            await asyncio.sleep(0)
-            while service.ledger.crowded:  # noqa: ASYNC110  # nobody says when the queue has emptied, it is for others
-                await asyncio.sleep(CROWDED_S)
-        while len(waiting) > AT_ONCE:
-            answers.append(await waiting.popleft())
-    answers += await asyncio.gather(*waiting)
+        await asyncio.sleep(0)
+        while service.ledger.crowded:  # noqa: ASYNC110  # nobody says when the queue has emptied, it is for others
+            await asyncio.sleep(CROWDED_S)
+        while number - done > AT_ONCE:
+            done, answering = waiting.popleft()
+            answers.append(await answering)
+    answers += await asyncio.gather(*(answering for _, answering in waiting))
     return Response(b"".join(answers), media_type=NDJSON)
 
 
-async def lines(request: Request) -> AsyncIterator[bytes]:
-    """Cut the body into lines as it comes; a line that is too long is cut short."""
+async def lines(request: Request) -> AsyncIterator[list[bytes]]:
+    """Cut the body into lines as it comes, and give some at a time; a line that is too long is cut short."""
     rest = b""
     async for chunk in request.stream():
         *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line
+        for first in range(0, len(whole), OTHERS_TURN):
+            yield whole[first : first + OTHERS_TURN]
         rest = rest[: MOST_BYTES + 1]
     if rest:
-        yield rest
+        yield [rest]
 
 
-async def put(number: int, line: bytes, service: Service) -> asyncio.Task[bytes]:
-    """Put what one line says to the ledger, after all that was put there before; the task gives its answer.
-
-    Only a command about an entry has to wait here, for the stream of that entry.
-    """
+async def asking(number: int, line: bytes, service: Service) -> Asking:
+    """Read what one line asks for. Only a command about an entry has to wait here, for the stream of that entry."""
     do = ""
     try:
         do, body = read(line)
         route, names, path = command(do)
         what = await asked(route, names, parsed(body), Streams(service.ledger))
+        proposal = proposed(what.command, identified(route.method, path, what), entry=entry_of(what))
+        return Asking(number, do, what, proposal)
     except Exception as error:  # noqa: BLE001  # whatever one line meets is its own answer
-        return asyncio.create_task(_said(_answer(number, do, told(error))))
-    return asyncio.create_task(settled(number, do, what, identified(route.method, path, what), service))
+        return Asking(number, do, wrong=told(error))
 
 
-async def _said(answer: bytes) -> bytes:
-    return answer
+async def answered(group: list[Asking], service: Service) -> bytes:
+    """Put what some lines ask for to the ledger, after all that was put there before; give their answers."""
+    outcomes = iter(await service.ledger.settle([said.proposal for said in group if said.proposal is not None]))
+    return ENCODER.encode_lines([answer(said, None if said.proposal is None else next(outcomes)) for said in group])
 
 
-async def settled(number: int, do: str, what: Asked, identity: Identity, service: Service) -> bytes:
-    """Give the answer of one command, whatever comes of it."""
-    try:
-        outcome = await service.ledger.handle(what.command, identity, entry=entry_of(what))
-    except Refused as refusal:
-        return _answer(number, do, explained(refusal, what.pointer, None))
-    except Exception as error:  # noqa: BLE001  # likewise
-        return _answer(number, do, told(error))
-    status = 201 if outcome.new and not outcome.replayed else 200
-    return ENCODER.encode({"line": number, "do": do, "status": status, "outcome": outcome.to_json()}) + b"\n"
+def answer(said: Asking, outcome: Outcome | Exception | None) -> dict[str, Any]:
+    """Give the answer of one line."""
+    members: dict[str, Any] = {"line": said.number, "do": said.do}
+    match outcome:
+        case Outcome():
+            status = 201 if outcome.new and not outcome.replayed else 200
+            return {**members, "status": status, "outcome": outcome.to_json()}
+        case Refused() if said.what is not None:
+            wrong = explained(outcome, said.what.pointer, None)
+        case Exception():
+            wrong = told(outcome)
+        case _:
+            assert said.wrong is not None  # noqa: S101  # a line without a proposal says what is wrong
+            wrong = said.wrong
+    return {**members, "status": wrong.status, "problem": wrong.json()}
 
 
 def command(do: str) -> tuple[Route, Names, str]:
@@ -137,8 +157,3 @@ def read(line: bytes) -> tuple[str, bytes]:
 
 
 FORM: Final = 'a line is {"do": "PUT /v1/pledges/x", "body": {...}}'
-
-
-def _answer(number: int, do: str, said: Told) -> bytes:
-    answer: dict[str, Any] = {"line": number, "do": do, "status": said.status, "problem": said.json()}
-    return ENCODER.encode(answer) + b"\n"

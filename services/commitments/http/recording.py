@@ -18,7 +18,7 @@ from services.commitments.handling import Identity, Ledger, Outcome, Row
 from services.commitments.http.commands import Asked, Names, Route, asked
 from services.commitments.http.endpoint import Handler, Service
 from services.commitments.http.problems import Problem, Told, parameter, problem, refused
-from services.commitments.http.requests import json_body
+from services.commitments.http.requests import heads, json_body
 from shared.codec import decode
 
 ANONYMOUS: Final = "anonymous"
@@ -74,19 +74,20 @@ def taking(route: Route) -> Handler:
     """Give the handler of a command."""
 
     async def take(request: Request, service: Service) -> Response:
-        key = idempotency_key(request.headers)
-        wanted = expected(request.headers)
-        body = await json_body(request)
+        headers = heads(request)
+        key = idempotency_key(headers)
+        wanted = expected(headers)
+        body = await json_body(request, headers)
         streams = Streams(service.ledger)
         names: Names = request.path_params
         path: str = request.scope["path"]
         what = await asked(route, names, body, streams)
-        identity = identified(route.method, path, what, key=key, traceparent=request.headers.get("traceparent"))
+        identity = identified(route.method, path, what, key=key, traceparent=headers.get("traceparent"))
         if_match = await version_of(wanted, stream_of(what.command), streams)
         try:
             outcome = await service.ledger.handle(what.command, identity, if_match, entry=entry_of(what))
         except Refused as refusal:
-            raise Problem(explained(refusal, what.pointer, request.headers.get("if-match"))) from None
+            raise Problem(explained(refusal, what.pointer, headers.get("if-match"))) from None
         return answered(outcome, route.method, path, keyed=key is not None)
 
     return take

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from services.commitments.http.problems import Problem, problem, wrong_field
 
@@ -14,21 +14,27 @@ MOST_BYTES: Final = 256 * 1024
 """The largest body of one command."""
 
 
-async def json_body(request: Request) -> object:
+def heads(request: Request) -> dict[str, str]:
+    """Give the heads of a request by their small names, read once; of one that stands twice, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])}
+
+
+async def json_body(request: Request, headers: Mapping[str, str]) -> object:
     """Read the body of a command. Raises Problem."""
-    must_be("application/json", request)
-    return parsed(await bounded(request))
+    must_be("application/json", headers)
+    return parsed(await bounded(request, headers))
 
 
-def must_be(media_type: str, request: Request) -> None:
+def must_be(media_type: str, headers: Mapping[str, str]) -> None:
     """Raise the problem of a body in another form."""
-    said = request.headers.get("content-type", "")
-    sent, _, parameters = said.partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if sent.strip().lower() != media_type or (charset.startswith("charset=") and charset != "charset=utf-8"):
-        shown = said[:100] or "nothing about its form"
-        raise problem("not-json-type", f"the body is sent as {media_type} in UTF-8; this one says {shown}")
-    encoding = request.headers.get("content-encoding", "identity")
+    said = headers.get("content-type", "")
+    if said != media_type:
+        sent, _, parameters = said.partition(";")
+        charset = parameters.strip().lower().replace('"', "")
+        if sent.strip().lower() != media_type or (charset.startswith("charset=") and charset != "charset=utf-8"):
+            shown = said[:100] or "nothing about its form"
+            raise problem("not-json-type", f"the body is sent as {media_type} in UTF-8; this one says {shown}")
+    encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise problem("not-json-type", f"the body is sent as it is; this one says {encoding[:40]}")
 
@@ -38,19 +44,22 @@ def too_large(most: int = MOST_BYTES) -> Problem:
     return problem("too-large", f"a body has at most {most // 1024} KiB")
 
 
-async def bounded(request: Request, most: int = MOST_BYTES) -> bytes:
+async def bounded(request: Request, headers: Mapping[str, str], most: int = MOST_BYTES) -> bytes:
     """Read a body, and no more of it than may be."""
-    announced = request.headers.get("content-length", "")
+    announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:
         raise too_large(most)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
+    body = b""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > most:
             raise too_large(most)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return body
 
 
 def parsed(body: bytes) -> object:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -50,22 +50,62 @@ LOST: Final = Counter("muster_batches_lost_total", "Transactions of which nothin
 log = structlog.get_logger()
 
 
+class Answers:
+    """What becomes of proposals that were put together: each is answered once, whoever waits is woken once."""
+
+    def __init__(self, many: int) -> None:
+        self.given: list[Outcome | Exception | None] = [None] * many
+        self._missing = many
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def over(self) -> bool:
+        """Whether all is answered, or nobody waits for it any more."""
+        return self._over.done()
+
+    def give(self, number: int, answer: Outcome | Exception) -> None:
+        """Answer a proposal, if it is not answered yet."""
+        if self.given[number] is not None:
+            return
+        self.given[number] = answer
+        self._missing -= 1
+        if not self._missing:
+            self._end()
+
+    async def wait(self, within_s: float) -> list[Outcome | Exception | None]:
+        """Give the answers in the order of the proposals, when all are there; None for those that did not come in time.
+
+        Who does not want them any more cancels this: what still waits is dropped, what is being settled is settled.
+        """
+        if self._missing:
+            late = self._over.get_loop().call_later(within_s, self._end)  # asyncio.timeout takes five times as long
+            try:
+                await self._over
+            finally:
+                late.cancel()
+        return list(self.given)
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A proposal, and whom to tell."""
+    """A proposal, and where its answer belongs."""
 
     proposal: Proposal
-    size: int
-    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answers: Answers
+    number: int
 
-    def tell(self, outcome: Outcome | Exception) -> None:
-        """Answer the caller, if there still is one."""
-        if self.answer.done():
-            return
-        if isinstance(outcome, Exception):
-            self.answer.set_exception(outcome)
-        else:
-            self.answer.set_result(outcome)
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for an answer: it was given, or they have gone."""
+        return self.answers.over or self.answers.given[self.number] is not None
+
+    def tell(self, answer: Outcome | Exception) -> None:
+        """Answer, unless that was done."""
+        self.answers.give(self.number, answer)
 
 
 class Batcher:
@@ -109,21 +149,19 @@ class Batcher:
         """Why batches fail now (a disk that is full can still be read); None once one succeeded, or nobody tries."""
         return self.away if time.monotonic() - self._away_at < FAILING_S else None
 
-    def put(self, proposal: Proposal, size: int) -> asyncio.Future[Outcome]:
-        """Queue a proposal of about `size` bytes. Raises Overloaded; the future's exceptions are the refusals.
-
-        Whoever does not want the answer any more cancels the future, nothing else: a command that still waits is
-        dropped then, one that is being settled is settled.
-        """
-        if self._closing:
-            raise Overloaded("this process is about to end")
-        if len(self._queue) >= QUEUE_COMMANDS or self._bytes + size > QUEUE_BYTES:
-            raise Overloaded(f"{len(self._queue)} commands are waiting already")
-        waiting = Waiting(proposal, size)
-        self._queue.append(waiting)
-        self._bytes += size
+    def put(self, proposals: Sequence[Proposal]) -> Answers:
+        """Queue proposals in their order. What there is no room for is answered with Overloaded at once."""
+        answers = Answers(len(proposals))
+        for number, proposal in enumerate(proposals):
+            if self._closing:
+                answers.give(number, Overloaded("this process is about to end"))
+            elif len(self._queue) >= QUEUE_COMMANDS or self._bytes + proposal.size > QUEUE_BYTES:
+                answers.give(number, Overloaded(f"{len(self._queue)} commands are waiting already"))
+            else:
+                self._queue.append(Waiting(proposal, answers, number))
+                self._bytes += proposal.size
         self._some.set()
-        return waiting.answer
+        return answers
 
     async def close(self, within_s: float) -> None:
         """Take no more, settle what is queued, and end; what is left after `within_s` is told that it is not known."""
@@ -154,13 +192,13 @@ class Batcher:
         size = 0
         while self._queue and len(batch) < BATCH_COMMANDS:
             first = self._queue[0]
-            if batch and (size + first.size > BATCH_BYTES or isinstance(first.proposal.command, Retract)):
+            if batch and (size + first.proposal.size > BATCH_BYTES or isinstance(first.proposal.command, Retract)):
                 break
             self._queue.popleft()
-            self._bytes -= first.size
-            if first.answer.done():  # its caller has gone
+            self._bytes -= first.proposal.size
+            if first.over:  # its caller has gone
                 continue
-            size += first.size
+            size += first.proposal.size
             batch.append(first)
         QUEUE.set(len(self._queue))
         return batch
@@ -195,7 +233,7 @@ class Batcher:
                 return
             await asyncio.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
             tries += 1
-            batch = [waiting for waiting in batch if not waiting.answer.done()]
+            batch = [waiting for waiting in batch if not waiting.over]
             if not batch:
                 return
 

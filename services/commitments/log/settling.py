@@ -22,6 +22,7 @@ from shared.events.amendments import EntryCorrected
 PAYLOAD_BYTES: Final = 900_000
 """What an entry may take; a message of NATS has room for 1 MiB, its headers included."""
 
+SIZE_OF_OTHERS: Final = 2_000  # bytes; a retraction, some sources
 NAME_LENGTH: Final = 200
 NAME: Final = re.compile(r"[^\s.*>\x00]+(\.[^\s.*>\x00]+)*")
 """What can stand in a subject: tokens with dots between them."""
@@ -55,6 +56,11 @@ class Proposal:
     def __post_init__(self) -> None:
         """Know what it needs."""
         self.streams = needs(self.command)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return SIZE_OF_OTHERS if self.encoded is None else len(self.encoded)
 
     @property
     def entry(self) -> Entry | None:
@@ -146,7 +152,7 @@ def _decided(settling: Settling, settled: Settled, proposal: Proposal, referrers
                 event_id=settling.new_id(),
                 at=settled.at,
                 identity=identity,
-                payload=proposal.encoded if entry is proposal.entry else None,
+                said=proposal if entry is proposal.entry else None,
             )
             for number, entry in enumerate(decision.entries, 1)
         ]
@@ -187,9 +193,10 @@ def row_of(
     event_id: str,
     at: datetime,
     identity: Identity,
-    payload: bytes | None,
+    said: Proposal | None,
 ) -> Row:
-    """Give the row of an entry; `payload` is the entry encoded, if it is already. Raises Unpublishable."""
+    """Give the row of an entry; `said` is the proposal that said it just so, if one did. Raises Unpublishable."""
+    encoded, named = (None, None) if said is None else (said.encoded, said.streams)
     reported = reported_on(entry, at.date())
     return Row(
         position=position,
@@ -204,18 +211,18 @@ def row_of(
         command_id=identity.command_id,
         traceparent=identity.traceparent,
         coalitions=entry.coalitions,
-        about=about(entry, stream),
-        payload=publishable(encode(entry)) if payload is None else payload,
+        about=about(entry, stream, named),
+        payload=publishable(encode(entry)) if encoded is None else encoded,
     )
 
 
-def about(entry: Entry, stream: str) -> tuple[str, ...]:
-    """Give the streams that an entry concerns: its own, its coalitions and parties, and all that it names."""
+def about(entry: Entry, stream: str, named: Collection[str] | None = None) -> tuple[str, ...]:
+    """Give the streams that an entry concerns: its own, its coalitions and parties, and all that it names (`named`)."""
     found = {stream}
     for said in (entry, entry.now) if isinstance(entry, EntryCorrected) else (entry,):
-        found.update(said.mentions.values())
-        found.update(f"coalition-{coalition}" for coalition in said.coalitions)
-        found.update(f"party-{party}" for party in said.parties)
+        found.update(said.mentions.values() if named is None else named)
+        found.update([f"coalition-{coalition}" for coalition in said.coalitions])
+        found.update([f"party-{party}" for party in said.parties])
     return tuple(sorted(found))
 
 
@@ -243,17 +250,16 @@ def publishable_name(stream: str) -> str:
     return stream
 
 
-def encoded(command: Command, entry: bytes | None = None) -> bytes | None:
-    """Encode what a command wants to see recorded, if it says an entry (and `entry` is not that already).
-
-    Raises Unpublishable.
-    """
+def proposed(
+    command: Command, identity: Identity, if_match: int | None = None, *, entry: bytes | None = None
+) -> Proposal:
+    """Propose a command; `entry` is its entry by `shared.codec.encode`, if that is at hand. Raises Unpublishable."""
     match command:
         case Record(entry=said) | Correct(now=said):
             publishable_name(stream_of(command))
-            return publishable(encode(said) if entry is None else entry)
+            return Proposal(command, identity, if_match, publishable(encode(said) if entry is None else entry))
         case _:
-            return None
+            return Proposal(command, identity, if_match)
 
 
 def clock() -> datetime:

@@ -42,16 +42,17 @@ TRANSACTION_TIMEOUT_SINCE: Final = 17
 
 # The batch finds everything by key, and its statements are prepared while the tables may still be empty: a plan that
 # reads whole tables must never be chosen, not even for the first thousand rows.
-BEGIN: Final = (
-    "BEGIN;"
-    "SET LOCAL lock_timeout = '2500ms';"
-    "SET LOCAL statement_timeout = '3s';"
-    "SET LOCAL idle_in_transaction_session_timeout = '2s';"
-    "{transaction_timeout}"
-    "SET LOCAL enable_seqscan = off;"
-    "SET LOCAL jit = off;"
-    f"SELECT pg_advisory_xact_lock({LOCK})"  # a statement of its own: what follows sees what the last holder wrote
+SETTINGS: Final = (
+    "lock_timeout = '2500ms'",
+    "statement_timeout = '3s'",
+    "idle_in_transaction_session_timeout = '2s'",
+    "enable_seqscan = off",
+    "jit = off",
 )
+SETTINGS_SINCE_17: Final = ("transaction_timeout = '3500ms'",)
+
+LOCKED: Final = f"SELECT pg_advisory_xact_lock({LOCK})"
+"""A statement of its own: what follows sees what the last holder wrote."""
 
 LOOK: Final = """
     (SELECT 0, NULL, position, recorded_at, NULL, NULL FROM events ORDER BY position DESC LIMIT 1)
@@ -150,9 +151,7 @@ class PostgresLog:
 
     async def _connected(self) -> Connection:
         if self._writer is None or self._writer.is_closed():
-            self._writer = await asyncpg.connect(self._url, timeout=CONNECT_S, **self._options())
-            newer = self._writer.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE
-            self._begin = BEGIN.format(transaction_timeout="SET LOCAL transaction_timeout = '3500ms';" if newer else "")
+            self._writer, self._begin = await opened(self._url, pooled=self._pooled)
         return self._writer
 
     async def _rolled_back(self, connection: Connection) -> bool:
@@ -167,12 +166,6 @@ class PostgresLog:
         connection.terminate()
         if self._writer is connection:
             self._writer = None
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "server_settings": {"application_name": "muster-commitments"},
-            **({"statement_cache_size": 0} if self._pooled else {}),
-        }
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -285,9 +278,30 @@ class PostgresLog:
                     max_size=READERS,
                     timeout=CONNECT_S,
                     reset=nothing_to_reset,
-                    **self._options(),
+                    **options(pooled=self._pooled),
                 )
         return self._readers
+
+
+async def opened(url: str, *, pooled: bool) -> tuple[Connection, str]:
+    """Open a connection that writes; give it, and the statement with which its transactions begin, under the lock."""
+    connection = await asyncpg.connect(url, timeout=CONNECT_S, **options(pooled=pooled))
+    newer = connection.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE
+    settings = SETTINGS + SETTINGS_SINCE_17 if newer else SETTINGS
+    if pooled:  # each transaction may have another connection
+        return connection, "; ".join(["BEGIN", *(f"SET LOCAL {setting}" for setting in settings), LOCKED])
+    try:
+        await connection.execute("; ".join(f"SET {setting}" for setting in settings))
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection, f"BEGIN; {LOCKED}"
+
+
+def options(*, pooled: bool) -> dict[str, Any]:
+    """Give what every connection is opened with."""
+    named = {"server_settings": {"application_name": "muster-commitments"}}
+    return {**named, "statement_cache_size": 0} if pooled else named
 
 
 async def nothing_to_reset(connection: Any) -> None:  # noqa: ANN401  # asyncpg passes a proxy of a connection
