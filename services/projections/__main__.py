@@ -72,6 +72,7 @@ def rebuild(name: str, *, switch: bool, anew: bool) -> int:
     from services.projections import rebuild as rebuilding
     from services.projections.projector import told
     from services.projections.read_models import READ_MODELS
+    from services.projections.worker import collect_seldom
 
     model = next((model for model in READ_MODELS if model.name == name), None)
     if model is None:
@@ -90,6 +91,7 @@ def rebuild(name: str, *, switch: bool, anew: bool) -> int:
         anew=anew,
         tell=bar,
     )
+    collect_seldom()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(work)

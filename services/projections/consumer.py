@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -128,21 +128,20 @@ def event_of(sequence: int, headers: bytes, data: bytes) -> Recorded | Unreadabl
     return event
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message of the stream, as it came."""
+class Message(NamedTuple):
+    """A message of the stream, read as it came: the worker does that while it waits for the database."""
 
     sequence: int
     pending: int  # how many came after it, when it was sent
-    headers: bytes
-    data: bytes
+    read: Recorded | Unreadable
 
 
 def message_of(msg: Msg) -> Message:
-    """Read where a message stands from the subject to which it could be acknowledged."""
+    """Read a message; where it stands is in the subject to which it could be acknowledged."""
     tokens = msg.reply.split(".")  # ...<stream sequence>.<consumer sequence>.<time>.<pending>, in both lengths
-    sequence, pending = (tokens[5], tokens[8]) if len(tokens) < TOKENS_WITH_DOMAIN else (tokens[7], tokens[10])
-    return Message(int(sequence), int(pending), raw_headers(msg), msg.data)
+    at, pending = (tokens[5], tokens[8]) if len(tokens) < TOKENS_WITH_DOMAIN else (tokens[7], tokens[10])
+    sequence = int(at)
+    return Message(sequence, int(pending), event_of(sequence, raw_headers(msg), msg.data))
 
 
 def raw_headers(msg: Msg) -> bytes:
@@ -404,11 +403,10 @@ class Stream:
             self._waiting.popleft()
             if message.sequence < expected:
                 continue
-            read = event_of(message.sequence, message.headers, message.data)
-            if isinstance(read, Unreadable):
-                unreadable = read
+            if isinstance(message.read, Unreadable):
+                unreadable = message.read
             else:
-                events.append(read)
+                events.append(message.read)
             self.head = max(self.head, message.sequence + message.pending)
             self._position = message.sequence
             self._holes = 0
@@ -427,11 +425,8 @@ class Stream:
             raise CannotRead(f"the stream {self._name} has a gap: {expected} to {found - 1} are missing")
 
     def _next_at(self) -> datetime | None:
-        if not self._waiting:
-            return None
-        with contextlib.suppress(LookupError, ValueError):
-            return datetime.fromisoformat(attributes(self._waiting[0].headers)["time"])
-        return None
+        following = self._waiting[0].read if self._waiting else None
+        return following.recorded_at if isinstance(following, Recorded) else None
 
 
 def check(info: StreamInfo, name: str, after: Place) -> None:

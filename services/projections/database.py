@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import uuid4
@@ -19,6 +20,9 @@ SERVER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "60s",
 }
 
+WRITER_SETTINGS: Final = SERVER_SETTINGS | {"synchronous_commit": "off"}
+"""Of who fills read models: what a crash of the server takes back is applied again, checkpoint and rows together."""
+
 TRANSIENT: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 """Classes of SQLSTATE: connection, rollback for concurrency, resources, locks, an operator's hand, the system."""
 
@@ -30,9 +34,15 @@ def driver_url(url: str) -> str:
     return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, query, ""))
 
 
-def engine(url: str, *, process: str, connections: int = 5, pgbouncer: bool = False) -> AsyncEngine:
+def engine(
+    url: str,
+    *,
+    process: str,
+    connections: int = 5,
+    pgbouncer: bool = False,
+    settings: Mapping[str, str] = SERVER_SETTINGS,
+) -> AsyncEngine:
     """Give the engine of one process: `url` as `postgresql://`, `process` as it is to be seen in pg_stat_activity."""
-    settings = SERVER_SETTINGS | {"application_name": f"muster {process}"}
     arguments: dict[str, Any] = {"timeout": 5, "command_timeout": 90}
     if pgbouncer:  # it passes no settings at the start, and hands a statement's name to other connections
         arguments |= {
@@ -47,7 +57,7 @@ def engine(url: str, *, process: str, connections: int = 5, pgbouncer: bool = Fa
         max_overflow=0,
         pool_timeout=5,
         pool_use_lifo=True,  # the connection that was used last has its statements prepared
-        connect_args=arguments | {"server_settings": settings},
+        connect_args=arguments | {"server_settings": {**settings, "application_name": f"muster {process}"}},
     )
 
 

@@ -607,11 +607,19 @@ class Kept(NamedTuple):
     place: int
 
 
-Marks = list[tuple[Kept, Mark]]
-"""The story of one delivery, by where it is counted."""
-
 Presence = list[tuple[date, bool]]
 """The days on which a delivery is there or not, from its first on."""
+
+
+class Story(NamedTuple):
+    """One delivery: its marks, and where and when it is there, by where it is counted.
+
+    `most` is no less than what it ever added to what was delivered, in the unit of the pledge.
+    """
+
+    marks: Sequence[tuple[Kept, Mark]] = ()
+    there: Mapping[Kept, Presence] = {}
+    most: Decimal = NOTHING
 
 
 @dataclass(slots=True)
@@ -630,7 +638,7 @@ class Parts:
     promises: Standing
     ceiling: Decimal | None  # the least that was ever the pledged high; None: none is closed
     deliveries: dict[str, dict[int, DeliveryEntry]]
-    stories: dict[str, Marks]
+    stories: dict[str, Story]
     most: Decimal  # no less than what was ever delivered at once, in the unit of the pledge
     surplus: Standing
     lasting: dict[Kept, list[tuple[date, str]]]  # since when each delivery is there for good, in order
@@ -729,7 +737,7 @@ class Parts:
         weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
         came: dict[date, list[tuple[Row, Vector]]] = defaultdict(list)
         for story in self.stories.values():
-            for (row, _), mark in story:
+            for (row, _), mark in story.marks:
                 weighed = weigh("delivered", mark.change)
                 if row.stage == "delivered" and row.unit == amount.unit and weighed is not None:
                     came[mark.day].append((row, weighed))
@@ -745,9 +753,10 @@ class Parts:
 
         return _changes(days())
 
-    def _story_of(self, delivery: str) -> Marks:
+    def _story_of(self, delivery: str) -> Story:
         about = sorted(self.deliveries[delivery].items())
-        return [(self._kept(measure, mark.arrived), mark) for measure, mark in _story(self.pledge.opening, about)]
+        marks = [(self._kept(measure, mark.arrived), mark) for measure, mark in _story(self.pledge.opening, about)]
+        return Story(marks, _presence(marks), self._most(marks))
 
     def _kept(self, measure: Measure, day: date) -> Kept:
         places = self.pledge.places
@@ -764,29 +773,28 @@ class Parts:
             self.known_rows[measure, nth] = kept
         return kept
 
-    def _keep(self, delivery: str, story: Marks) -> None:
+    def _keep(self, delivery: str, story: Story) -> None:
         self.stories[delivery] = story
-        self.most += self._most(story)
-        for kept, there in _presence(story).items():
+        self.most += story.most
+        for kept, there in story.there.items():
             insort((self.lasting if _lasts(there) else self.passing)[kept], (there[0][0], delivery))
 
-    def _drop(self, delivery: str) -> Marks:
-        story = self.stories.pop(delivery, [])
-        self.most -= self._most(story)
-        for kept, there in _presence(story).items():
+    def _drop(self, delivery: str) -> Story:
+        story = self.stories.pop(delivery, Story())
+        self.most -= story.most
+        for kept, there in story.there.items():
             among = (self.lasting if _lasts(there) else self.passing)[kept]
             del among[bisect_left(among, (there[0][0], delivery))]
         return story
 
-    def _most(self, story: Marks) -> Decimal:
-        """Give no less than what a delivery ever added to what was delivered, in the unit of the pledge."""
-        amount = self.pledge.opening.amount
-        if amount is None:
-            return NOTHING
-        changes = (mark.change.low for (row, _), mark in story if row.stage == "delivered" and row.unit == amount.unit)
-        return sum((low for low in changes if low > 0), NOTHING)
+    def _most(self, marks: Iterable[tuple[Kept, Mark]]) -> Decimal:
+        amount, most = self.pledge.opening.amount, NOTHING
+        for (row, _), mark in marks:
+            if amount is not None and row.stage == "delivered" and row.unit == amount.unit and mark.change.low > 0:
+                most += mark.change.low
+        return most
 
-    def _difference(self, old: Marks, new: Marks) -> Standing:
+    def _difference(self, old: Story, new: Story) -> Standing:
         """Give what one delivery's stories differ by; all others are kept, it is dropped."""
         weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
         result: Standing = {}
@@ -796,15 +804,16 @@ class Parts:
                 key = day, kept.row
                 result[key] = result[key] + vector if key in result else vector
 
-        same = next(
-            (n for n, (was, now) in enumerate(zip(old, new, strict=False)) if was != now), min(len(old), len(new))
-        )
-        for kept, mark in old[same:]:
+        same = 0
+        for was, now in zip(old.marks, new.marks, strict=False):
+            if was != now:
+                break
+            same += 1
+        for kept, mark in old.marks[same:]:
             add(kept, mark.day, weigh(kept.row.stage, -mark.change._replace(pledges=0, parts=0)))
-        for kept, mark in new[same:]:
+        for kept, mark in new.marks[same:]:
             add(kept, mark.day, weigh(kept.row.stage, mark.change._replace(pledges=0, parts=0)))
-        was_there, is_there = _presence(old), _presence(new)
-        for presence, others, sign in ((was_there, is_there, -1), (is_there, was_there, 1)):
+        for presence, others, sign in ((old.there, new.there, -1), (new.there, old.there, 1)):
             for kept, there in presence.items():
                 if there != others.get(kept) and weigh(kept.row.stage, ZERO) is not None:
                     for day, step in self._counted(kept, there):
@@ -842,7 +851,7 @@ class Parts:
         for since, delivery in self.passing[kept]:
             if lasting and since >= lasting[0][0]:
                 return
-            there = _presence(self.stories[delivery])[kept]
+            there = self.stories[delivery].there[kept]
             days = [day for day, _ in there]
             for (day, is_there), until in zip(there, [*days[1:], None], strict=True):
                 if is_there:
@@ -880,14 +889,14 @@ def _surplus(delivered: Mapping[Row, Vector], high: Decimal) -> dict[Row, Vector
     return {max(delivered, key=lambda row: (delivered[row].low, row)): Vector(surplus=surplus)}
 
 
-def _presence(story: Marks) -> dict[Kept, Presence]:
+def _presence(marks: Iterable[tuple[Kept, Mark]]) -> dict[Kept, Presence]:
     """Give, for each place where a delivery is counted, the days on which it is there or not, from its first on."""
-    days: dict[Kept, dict[date, int]] = {}
-    for kept, mark in story:
-        changes = days.setdefault(kept, {})
+    counts: dict[Kept, dict[date, int]] = {}
+    for kept, mark in marks:
+        changes = counts.setdefault(kept, {})
         changes[mark.day] = changes.get(mark.day, 0) + mark.change.pledges
     found: dict[Kept, Presence] = {}
-    for kept, changes in days.items():
+    for kept, changes in counts.items():
         count = 0
         there = []
         for day in sorted(changes):

@@ -29,11 +29,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.projections import checkpoints
 from services.projections.checkpoints import Checkpoint
 from services.projections.consumer import AnotherLog, CannotRead, Place, Stream
-from services.projections.database import engine
+from services.projections.database import WRITER_SETTINGS, engine
 from services.projections.projector import LOCK, SHAPE, Group, Projector, shape
 from services.projections.read_model import ReadModel, schema
 
-BATCH: Final = 5_000
+BATCH: Final = 2_500
 """How many events a transaction of a rebuild takes: nobody waits to see them."""
 
 NEAR: Final = 2 * BATCH
@@ -127,7 +127,9 @@ async def rebuild(  # each is one thing that the caller knows
         SQLAlchemyError: The database is away; asking again goes on where it was.
     """
     plain = engine(database_url, process="rebuild", connections=6, pgbouncer=pgbouncer)
-    filling_engine = engine(database_url, process="rebuild", connections=2, pgbouncer=pgbouncer)
+    filling_engine = engine(
+        database_url, process="rebuild", connections=2, pgbouncer=pgbouncer, settings=WRITER_SETTINGS
+    )
     new = beside(model)
     send(filling_engine, elsewhere(model.schema, new.schema))
     stream = Stream(nats_url, ledger, most=batch)

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.projections.consumer import Stream
-from services.projections.database import engine
+from services.projections.database import WRITER_SETTINGS, engine
 from services.projections.figures import families
 from services.projections.projector import Projector
 from services.projections.read_models import READ_MODELS
@@ -32,7 +32,13 @@ GARBAGE: Final = (20_000, 10, 10)
 
 async def work(settings: Settings) -> None:
     """Move the read models until SIGTERM or SIGINT, or until the projector fails in a way that it does not know."""
-    database = engine(settings.database_url, process="worker", connections=2, pgbouncer=settings.pgbouncer)
+    database = engine(
+        settings.database_url,
+        process="worker",
+        connections=2,
+        pgbouncer=settings.pgbouncer,
+        settings=WRITER_SETTINGS,
+    )
     stream = Stream(settings.nats_url, settings.ledger, most=settings.worker_batch)
     projector = Projector(database, READ_MODELS, stream, most=settings.worker_batch)
     server = Server(
@@ -45,9 +51,7 @@ async def work(settings: Settings) -> None:
     serving = asyncio.create_task(server.serve(), name="pages")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, working.cancel)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
+    collect_seldom()
     try:
         await asyncio.wait((working, serving), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -58,6 +62,13 @@ async def work(settings: Settings) -> None:
         await serving
         await stream.close()
         await database.dispose()
+
+
+def collect_seldom() -> None:
+    """Let this process, which applies events, look for cycles as seldom as is good for it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 class Server(uvicorn.Server):

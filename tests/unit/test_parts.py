@@ -99,7 +99,7 @@ def test_what_happens_to_one_of_thousands_of_deliveries_costs_one(what: str, cei
     assert {key: vector for key, vector in standing.items() if vector} == standing_of("pledge-p0", live(said))
 
 
-def test_what_exceeds_the_pledge_is_told_as_a_whole_and_its_surplus_is_right() -> None:
+def test_what_exceeds_the_pledge_is_its_surplus() -> None:
     account, said = big(ceiling=MANY)
     one_more = a_delivery("more", pieces(5), of="p0", on="2024-12-31")
     postings = account.learn(len(said) + 1, one_more)

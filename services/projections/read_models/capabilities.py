@@ -25,10 +25,10 @@ from sqlalchemy import (
     Text,
     func,
     select,
-    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.read_model import ReadModel, schema
 from shared.days import last_day
 from shared.events import Amendment, Entry
@@ -52,11 +52,10 @@ SPOKEN: Final = Table(
     Index("spoken_code", "code", "position"),
 )
 
-INSERT: Final = text(f"""
-    INSERT INTO {SPOKEN.fullname} (entry, position, code, day, family, change)
-    SELECT * FROM unnest(CAST(:entry AS bigint[]), CAST(:position AS bigint[]), CAST(:code AS text[]),
-                         CAST(:day AS date[]), CAST(:family AS text[]), CAST(:change AS smallint[]))
-""")  # noqa: S608  # names of ours
+CHANGE: Final = ("bigint", "bigint", "text", "date", "text", "smallint")
+INSERT: Final = f"""
+    INSERT INTO {SPOKEN.fullname} (entry, position, code, day, family, change) SELECT * FROM {unnest(1, *CHANGE)}
+"""  # noqa: S608  # names of ours
 
 Spoken = tuple[str, date]
 """A code, and the day from which on an entry speaks of it."""
@@ -75,8 +74,7 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
         rows += [(entry, event.position, code, day, event.family, change) for (code, day), change in sorted(changes)]
         standing[entry] = now
     if rows:
-        names = ("entry", "position", "code", "day", "family", "change")
-        await conn.execute(INSERT, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+        await conn.exec_driver_sql(INSERT, arrays(rows, *CHANGE))
 
 
 CAPABILITIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import (
@@ -35,6 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.postings import Account, Row, accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
 from services.projections.read_models import traits
@@ -136,7 +138,7 @@ BLOCKS: Final = Table(
 
 # ------------------------------------------------------------------------------------------------ how it learns
 
-REMEMBERED_ENTRIES: Final = 20_000
+REMEMBERED_ENTRIES: Final = 10_000
 REMEMBERED_ROWS: Final = 50_000
 
 
@@ -180,9 +182,6 @@ class Posting(NamedTuple):
     vector: Vector
 
 
-Cell: TypeAlias = tuple[Row, date]
-
-
 class Batch(NamedTuple):
     """What a batch of events comes to: its notes, the accounts that each touches, the postings of all."""
 
@@ -223,19 +222,31 @@ def post(news: Sequence[Note], names: Sequence[Iterable[str]], known: Mapping[st
     ]
 
 
-def summed(postings: Iterable[Posting]) -> tuple[dict[Cell, Vector], dict[tuple[Row, date, int], Vector]]:
-    """Add up what a batch posts to each row and day, and from that to each row, month and block.
+def summed(
+    postings: Iterable[Posting], numbers: Mapping[Row, int]
+) -> tuple[dict[Cell, Vector], dict[BlockCell, Vector]]:
+    """Add up what a batch posts to each row and day, and to each row, month and block; rows by their numbers.
 
     A cell that comes to nothing is kept: which cells there are must not depend on where a batch ends.
     """
     days: dict[Cell, Vector] = {}
-    blocks: dict[tuple[Row, date, int], Vector] = {}
-    for posting in postings:
-        day = posting.row, posting.day
-        month = posting.row, posting.day.replace(day=1), posting.position // BLOCK
-        days[day] = days[day] + posting.vector if day in days else posting.vector
-        blocks[month] = blocks[month] + posting.vector if month in blocks else posting.vector
+    blocks: dict[BlockCell, Vector] = {}
+    for position, _, day, _, row, vector in postings:
+        row_id = numbers[row]
+        cell = row_id, day
+        days[cell] = days[cell] + vector if cell in days else vector
+        month = row_id, _first_of_month(day), position // BLOCK
+        blocks[month] = blocks[month] + vector if month in blocks else vector
     return days, blocks
+
+
+Cell: TypeAlias = tuple[int, date]
+BlockCell: TypeAlias = tuple[int, date, int]
+
+
+@lru_cache(4_096)  # a ledger speaks of the same days again and again
+def _first_of_month(day: date) -> date:
+    return day.replace(day=1)
 
 
 async def learn(conn: AsyncConnection, events: Sequence[Recorded], memory: Memory) -> None:
@@ -341,31 +352,29 @@ async def number(conn: AsyncConnection, rows: Iterable[Row], memory: Memory) -> 
 # --------------------------------------------------------------------------------------------- what it writes
 
 VECTOR: Final = ", ".join(COMPONENTS)
-WIDTH: Final = len(COMPONENTS)
-VECTOR_TYPES: Final = ["numeric", "numeric", "int", "int", "int", "int", "int", "numeric", "numeric"]
-
-
-def _unnest(first: int, *types: str) -> str:
-    return f"unnest({', '.join(f'${first + n}::{name}[]' for n, name in enumerate(types))})"
-
+VECTOR_TYPES: Final = ("numeric", "numeric", "int", "int", "int", "int", "int", "numeric", "numeric")
+FACT: Final = ("bigint", "bigint", "text", "text", "text")
+POSTING: Final = ("bigint", "uuid", "date", "int", "text", *VECTOR_TYPES)
+TOTAL: Final = ("int", "date", *VECTOR_TYPES)
+SUM: Final = ("int", "date", "bigint", *VECTOR_TYPES)
 
 WRITE_FACTS: Final = f"""
     INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload)
-    SELECT * FROM {_unnest(1, "bigint", "bigint", "text", "text", "text")}
+    SELECT * FROM {unnest(1, *FACT)}
 """
 WRITE_POSTINGS: Final = f"""
     INSERT INTO {SCHEMA}.postings (position, event_id, day, row_id, account, {VECTOR})
-    SELECT * FROM {_unnest(6, "bigint", "uuid", "date", "int", "text", *VECTOR_TYPES)}
+    SELECT * FROM {unnest(1 + len(FACT), *POSTING)}
 """
 ADD: Final = f"DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in COMPONENTS)}"
 WRITE_TOTALS: Final = f"""
     INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR})
-    SELECT * FROM {_unnest(20, "int", "date", *VECTOR_TYPES)}
+    SELECT * FROM {unnest(1 + len(FACT) + len(POSTING), *TOTAL)}
     ON CONFLICT (row_id, day) {ADD}
 """
 WRITE_BLOCKS: Final = f"""
     INSERT INTO {SCHEMA}.blocks AS t (row_id, month, block, {VECTOR})
-    SELECT * FROM {_unnest(31, "int", "date", "bigint", *VECTOR_TYPES)}
+    SELECT * FROM {unnest(1 + len(FACT) + len(POSTING) + len(TOTAL), *SUM)}
     ON CONFLICT (row_id, month, block) {ADD}
 """
 # one journey to the database instead of four
@@ -389,21 +398,18 @@ async def write(conn: AsyncConnection, batch: Batch, new_rows: Sequence[Row], nu
         for name in touches
     ]
     journal = [
-        (p.position, p.event_id, p.day, numbers[p.row], p.account, *components(p.vector)) for p in batch.postings
+        (position, event_id, day, numbers[row], account, *vector)
+        for position, event_id, day, account, row, vector in batch.postings
     ]
-    days, months = summed(batch.postings)
+    days, months = summed(batch.postings, numbers)
     # in one order, so that neighbours in the index come together
-    cells = sorted((numbers[row], day, *components(vector)) for (row, day), vector in days.items())
-    blocks = sorted((numbers[row], month, block, *components(vector)) for (row, month, block), vector in months.items())
+    cells = [(*cell, *days[cell]) for cell in sorted(days)]
+    blocks = [(*cell, *months[cell]) for cell in sorted(months)]
     if new_rows:
         await conn.exec_driver_sql(WRITE_ROWS, (*row_arrays(new_rows), [numbers[row] for row in new_rows]))
-    arrays = (
-        *_columns(facts, of=5),
-        *_columns(journal, of=5 + WIDTH),
-        *_columns(cells, of=2 + WIDTH),
-        *_columns(blocks, of=3 + WIDTH),
+    await conn.exec_driver_sql(
+        WRITE, arrays(facts, *FACT) + arrays(journal, *POSTING) + arrays(cells, *TOTAL) + arrays(blocks, *SUM)
     )
-    await conn.exec_driver_sql(WRITE, arrays)
 
 
 def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[str | None, str | None]:
@@ -413,29 +419,10 @@ def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[st
     return (event.type, event.payload.decode()) if amends is None else (stored_name(fact), encode(fact).decode())
 
 
-def components(vector: Vector) -> tuple[Decimal | int, ...]:
-    """Give a vector's components in the order of their columns."""
-    return (
-        vector.low,
-        vector.high,
-        vector.open,
-        vector.unknown,
-        vector.about,
-        vector.pledges,
-        vector.parts,
-        vector.surplus,
-        vector.conditional,
-    )
-
-
 def row_arrays(rows: Iterable[Row]) -> tuple[list[Any], ...]:
     """Give rows as one array a column; codes of parties have no comma in them."""
     joined = [row._replace(donors=",".join(row.donors), beneficiaries=",".join(row.beneficiaries)) for row in rows]  # type: ignore[arg-type]  # as the arrays want them
-    return tuple(_columns(joined, of=len(Row._fields)))
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], *, of: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(of)]
+    return tuple(list(column) for column in zip(*joined, strict=True))
 
 
 # ------------------------------------------------------------------------------------------ what it is asked

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.postings import accounts, learned
 from services.projections.read_model import ReadModel, schema
 from shared.codec import decode
@@ -84,25 +85,24 @@ NAMED: Final = Table(
     Column("position", BigInteger, nullable=False),  # of the first entry that names it
 )
 
-INSERT_ENTRIES: Final = text(f"""
+ENTRY: Final = (
+    *("bigint", "uuid", "text", "int", "text", "bigint", "date", "date", "timestamptz", "text"),
+    *("text", "text", "text", "text", "text"),
+)
+INSERT_ENTRIES: Final = f"""
     INSERT INTO {TABLE.fullname}
     SELECT position, event_id, stream, version, type, amends, happened_on, reported_on, recorded_at, recorded_by,
            string_to_array(coalitions, ' '), string_to_array(parties, ' '), string_to_array(accounts, ' '),
            payload, traceparent
-    FROM unnest(
-        CAST(:position AS bigint[]), CAST(:event_id AS uuid[]), CAST(:stream AS text[]), CAST(:version AS int[]),
-        CAST(:type AS text[]), CAST(:amends AS bigint[]), CAST(:happened_on AS date[]), CAST(:reported_on AS date[]),
-        CAST(:recorded_at AS timestamptz[]), CAST(:recorded_by AS text[]), CAST(:coalitions AS text[]),
-        CAST(:parties AS text[]), CAST(:accounts AS text[]), CAST(:payload AS text[]), CAST(:traceparent AS text[])
-    ) AS said (position, event_id, stream, version, type, amends, happened_on, reported_on, recorded_at, recorded_by,
+    FROM {unnest(1, *ENTRY)}
+      AS said (position, event_id, stream, version, type, amends, happened_on, reported_on, recorded_at, recorded_by,
                coalitions, parties, accounts, payload, traceparent)
-""")  # noqa: S608  # names of ours
+"""  # noqa: S608  # names of ours
 
-INSERT_NAMED: Final = text(f"""
-    INSERT INTO {NAMED.fullname}
-    SELECT * FROM unnest(CAST(:kind AS text[]), CAST(:name AS text[]), CAST(:position AS bigint[]))
-    ON CONFLICT (kind, name) DO NOTHING
-""")  # noqa: S608  # names of ours
+NAMING: Final = ("text", "text", "bigint")
+INSERT_NAMED: Final = f"""
+    INSERT INTO {NAMED.fullname} SELECT * FROM {unnest(1, *NAMING)} ON CONFLICT (kind, name) DO NOTHING
+"""  # noqa: S608  # names of ours
 
 
 async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
@@ -111,21 +111,14 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
     for recorded in events:
         touched[recorded.position] = _accounts(recorded, touched)
     rows = [_row(recorded, touched[recorded.position]) for recorded in events]
-    await conn.execute(INSERT_ENTRIES, {column: [row[column] for row in rows] for column in rows[0]})
+    await conn.exec_driver_sql(INSERT_ENTRIES, arrays(rows, *ENTRY))
     named: dict[tuple[str, str], int] = {}
     for recorded in events:
         for kind_and_name in _names(recorded.event):
             named.setdefault(kind_and_name, recorded.position)
     if named:
-        names = sorted(named)  # in one order, whoever writes
-        await conn.execute(
-            INSERT_NAMED,
-            {
-                "kind": [kind for kind, _ in names],
-                "name": [name for _, name in names],
-                "position": [named[name] for name in names],
-            },
-        )
+        names = [(*name, named[name]) for name in sorted(named)]  # in one order, whoever writes
+        await conn.exec_driver_sql(INSERT_NAMED, arrays(names, *NAMING))
 
 
 ENTRIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
@@ -152,27 +145,28 @@ def _accounts(recorded: Recorded, touched: Mapping[int, tuple[str, ...]]) -> tup
     return tuple(dict.fromkeys((*before, *says)))
 
 
-def _row(recorded: Recorded, touched: tuple[str, ...]) -> dict[str, Any]:
+def _row(recorded: Recorded, touched: tuple[str, ...]) -> tuple[Any, ...]:
+    """Give an entry's columns, in their order."""
     event = recorded.event
     says = (event, event.now) if isinstance(event, EntryCorrected) else (event,)
-    return {
-        "position": recorded.position,
-        "event_id": recorded.event_id,
-        "stream": recorded.stream,
-        "version": recorded.version,
-        "type": recorded.type,
-        "amends": event.entry_position if isinstance(event, Amendment) else None,
-        "happened_on": recorded.happened_on,
-        "reported_on": recorded.reported_on,
-        "recorded_at": recorded.recorded_at,
-        "recorded_by": recorded.recorded_by,
+    return (
+        recorded.position,
+        recorded.event_id,
+        recorded.stream,
+        recorded.version,
+        recorded.type,
+        event.entry_position if isinstance(event, Amendment) else None,
+        recorded.happened_on,
+        recorded.reported_on,
+        recorded.recorded_at,
+        recorded.recorded_by,
         # names hold no spaces, and unnest would flatten arrays of arrays
-        "coalitions": " ".join(dict.fromkeys(name for said in says for name in said.coalitions)),
-        "parties": " ".join(dict.fromkeys(code for said in says for code in said.parties)),
-        "accounts": " ".join(touched),
-        "payload": recorded.payload.decode(),
-        "traceparent": recorded.traceparent,
-    }
+        " ".join(dict.fromkeys(name for said in says for name in said.coalitions)),
+        " ".join(dict.fromkeys(code for said in says for code in said.parties)),
+        " ".join(touched),
+        recorded.payload.decode(),
+        recorded.traceparent,
+    )
 
 
 def _names(event: Entry) -> Iterable[tuple[str, str]]:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Date,
-    Index,
     MetaData,
     PrimaryKeyConstraint,
     Select,
@@ -31,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
 from shared.amounts import Amount
@@ -48,7 +48,7 @@ from shared.events.pledges import (
 from shared.recorded import Recorded
 
 NAME: Final = "pledges"
-VERSION: Final = 2
+VERSION: Final = 3
 METADATA: Final = MetaData(schema=schema(NAME, VERSION))
 
 TABLE: Final = Table(
@@ -66,7 +66,6 @@ NAMES: Final = Table(
     Column("pledge", Text, nullable=False),
     Column("position", BigInteger, nullable=False),  # of the first entry that says so
     PrimaryKeyConstraint("kind", "name", "pledge"),
-    Index("names_pledge", "pledge"),
 )
 
 DEADLINES: Final = Table(
@@ -90,31 +89,27 @@ DELIVERIES: Final = Table(
     PrimaryKeyConstraint("pledge", "delivery", "position"),
 )
 
-INSERT_PLEDGES: Final = text(f"""
+PLEDGE: Final = ("text", "bigint")
+INSERT_PLEDGES: Final = f"""
     INSERT INTO {TABLE.fullname} (pledge, position)
-    SELECT * FROM unnest(CAST(:pledge AS text[]), CAST(:position AS bigint[]))
-    ON CONFLICT (pledge) DO NOTHING
-""")  # noqa: S608  # names of ours
+    SELECT * FROM {unnest(1, *PLEDGE)} ON CONFLICT (pledge) DO NOTHING
+"""  # noqa: S608  # names of ours
 
-INSERT_NAMES: Final = text(f"""
+NAME_OF_A_PLEDGE: Final = ("text", "text", "text", "bigint")
+INSERT_NAMES: Final = f"""
     INSERT INTO {NAMES.fullname} (kind, name, pledge, position)
-    SELECT * FROM unnest(CAST(:kind AS text[]), CAST(:name AS text[]), CAST(:pledge AS text[]),
-                         CAST(:position AS bigint[]))
-    ON CONFLICT (kind, name, pledge) DO NOTHING
-""")  # noqa: S608  # names of ours
+    SELECT * FROM {unnest(1, *NAME_OF_A_PLEDGE)} ON CONFLICT (kind, name, pledge) DO NOTHING
+"""  # noqa: S608  # names of ours
 
+DEADLINE: Final = ("text", "bigint", "bigint", "date", "date")
+INSERT_DEADLINES: Final = f"""
+    INSERT INTO {DEADLINES.fullname} (pledge, position, place, day, due) SELECT * FROM {unnest(1, *DEADLINE)}
+"""  # noqa: S608  # names of ours
 
-INSERT_DEADLINES: Final = text(f"""
-    INSERT INTO {DEADLINES.fullname} (pledge, position, place, day, due)
-    SELECT * FROM unnest(CAST(:pledge AS text[]), CAST(:position AS bigint[]), CAST(:place AS bigint[]),
-                         CAST(:day AS date[]), CAST(:due AS date[]))
-""")  # noqa: S608  # names of ours
-
-INSERT_DELIVERIES: Final = text(f"""
-    INSERT INTO {DELIVERIES.fullname} (pledge, delivery, position, text)
-    SELECT * FROM unnest(CAST(:pledge AS text[]), CAST(:delivery AS text[]), CAST(:position AS bigint[]),
-                         CAST(:text AS text[]))
-""")  # noqa: S608  # names of ours
+DELIVERY: Final = ("text", "text", "bigint", "text")
+INSERT_DELIVERIES: Final = f"""
+    INSERT INTO {DELIVERIES.fullname} (pledge, delivery, position, text) SELECT * FROM {unnest(1, *DELIVERY)}
+"""  # noqa: S608  # names of ours
 
 SAYS_DEADLINES: Final = (stored_name(PledgeAnnounced), stored_name(PledgeRevised))
 
@@ -125,14 +120,10 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
     await _note_names(conn, of_pledges)
     deadlines = [found for recorded in of_pledges if (found := deadline(recorded)) is not None]
     if deadlines:
-        await conn.execute(INSERT_DEADLINES, _columns(DEADLINES, deadlines))
+        await conn.exec_driver_sql(INSERT_DEADLINES, arrays(deadlines, *DEADLINE))
     reports = [report for recorded in of_pledges if (report := _report(recorded)) is not None]
     if reports:
-        await conn.execute(INSERT_DELIVERIES, _columns(DELIVERIES, reports))
-
-
-def _columns(table: Table, rows: Sequence[tuple[object, ...]]) -> dict[str, list[object]]:
-    return {column.name: [row[n] for row in rows] for n, column in enumerate(table.columns)}
+        await conn.exec_driver_sql(INSERT_DELIVERIES, arrays(reports, *DELIVERY))
 
 
 async def _note_names(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
@@ -148,13 +139,10 @@ async def _note_names(conn: AsyncConnection, events: Sequence[Recorded]) -> None
         for kind, name in _names(fact):
             names.setdefault((kind, name, recorded.name), recorded.position)
     if opened:
-        await conn.execute(
-            INSERT_PLEDGES, {"pledge": sorted(opened), "position": [opened[name] for name in sorted(opened)]}
-        )
-    if names:
-        keys = sorted(names)
-        columns = dict(zip(("kind", "name", "pledge"), map(list, zip(*keys, strict=True)), strict=True))
-        await conn.execute(INSERT_NAMES, {**columns, "position": [names[key] for key in keys]})
+        await conn.exec_driver_sql(INSERT_PLEDGES, arrays(sorted(opened.items()), *PLEDGE))
+    if names:  # in one order, so that neighbours in the index come together
+        rows = [(*key, names[key]) for key in sorted(names)]
+        await conn.exec_driver_sql(INSERT_NAMES, arrays(rows, *NAME_OF_A_PLEDGE))
 
 
 def deadline(recorded: Recorded) -> tuple[str, int, int, date, date | None] | None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
 from shared.amounts import Amount
@@ -157,20 +158,15 @@ END: Final = {
     """)
     for table in (LABELS, PERIODS, TEXTS)
 }
+TRAIT: Final = ("bigint", "int", "text", "bigint", "bigint")
+OWN: Final = {"labels": ("text", "text"), "periods": ("date", "date"), "texts": ("text",)}
 INSERT: Final = {
-    table.name: text(f"""
-        INSERT INTO {table.fullname} (position, n, account, since, until, {", ".join(own)})
-        SELECT * FROM unnest(CAST(:position AS bigint[]), CAST(:n AS int[]), CAST(:account AS text[]),
-            CAST(:since AS bigint[]), CAST(:until AS bigint[]),
-            {", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in own.items())})
-    """)
-    for table, own in (
-        (LABELS, {"key": "text", "value": "text"}),
-        (PERIODS, {"first": "date", "last": "date"}),
-        (TEXTS, {"said": "text"}),
-    )
+    table.name: f"""
+        INSERT INTO {table.fullname} ({", ".join(table.columns.keys())})
+        SELECT * FROM {unnest(1, *TRAIT, *OWN[table.name])}
+    """
+    for table in (LABELS, PERIODS, TEXTS)
 }
-COLUMNS: Final = ("position", "n", "account", "since", "until")
 
 
 async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
@@ -181,10 +177,8 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
             await conn.execute(END[table.name], {"position": list(ended), "at": list(ended.values())})
         own = [row for row in rows if row.table == table.name]
         if own:
-            names = (*COLUMNS, *(column.name for column in table.columns if column.name not in COLUMNS))
             said = [(row.position, row.n, row.account, row.since, row.until, *row.said) for row in own]
-            columns = map(list, zip(*said, strict=True))
-            await conn.execute(INSERT[table.name], dict(zip(names, columns, strict=True)))
+            await conn.exec_driver_sql(INSERT[table.name], arrays(said, *TRAIT, *OWN[table.name]))
 
 
 TRAITS: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)

@@ -1,0 +1,38 @@
+"""Columns as they are sent to PostgreSQL: each as the text of an array, which the statement casts (`$1::text::int[]`).
+
+The driver would encode every value of an array by itself, in Python; joining what C has written costs a fifth of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+NULL: Final = "NULL"
+QUOTED: Final = "text"
+
+
+def unnest(first: int, *types: str) -> str:
+    """Give the SQL that reads arrays of these types back as columns, from the parameter `$first` on."""
+    return f"unnest({', '.join(f'${first + n}::text::{name}[]' for n, name in enumerate(types))})"
+
+
+def arrays(rows: Sequence[Sequence[Any]], *types: str) -> tuple[str, ...]:
+    """Write rows as one array a column, as `unnest` with the same types reads them; None is null."""
+    if not rows:
+        return ("{}",) * len(types)
+    return tuple(_array(values, name) for values, name in zip(zip(*rows, strict=True), types, strict=True))
+
+
+def _array(values: Iterable[Any], name: str) -> str:
+    if name == QUOTED:
+        return f"{{{','.join([NULL if value is None else _quoted(value) for value in values])}}}"
+    return f"{{{','.join([NULL if value is None else str(value) for value in values])}}}"
+
+
+def _quoted(value: str) -> str:
+    if "\\" in value:
+        value = value.replace("\\", "\\\\")
+    if '"' in value:
+        value = value.replace('"', '\\"')
+    return f'"{value}"'
