@@ -28,6 +28,7 @@ from typing import Final
 
 import asyncpg
 import httpx2
+import nats
 from rich.console import Console
 from rich.table import Table
 
@@ -156,6 +157,75 @@ def commands(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
     yield Promise("one command alone, p99", p99, None, "ms", "<= 5", p99 <= 5, [load.p99 for load in alone])
 
 
+RELAY: Final = "services.commitments relay"
+WORKER: Final = "services.projections worker"
+
+
+def processes(arguments: str) -> list[int]:
+    """Give the processes of a service by what they were started with; only the benchmark's ledger may be running."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if f"-m {arguments}" in line:
+            found.append(int(process.name))
+    return found
+
+
+def tell(which: signal.Signals, *services: str) -> None:
+    """Send a signal to the processes of services."""
+    for service in services:
+        for pid in processes(service):
+            os.kill(pid, which)
+
+
+def without_readers(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
+    """Durable commands while relay and worker are held; then how fast both come up to what they missed."""
+    path, stamp = "/v1/pledges/x", f"{time.time_ns():x}"
+    tell(signal.SIGSTOP, RELAY, WORKER)
+    try:
+        beside, ours = in_turns(
+            lambda n: wrk(bare_url + path, "put.lua", connections=32, run=f"{stamp}{n}").per_second,
+            lambda n: wrk(where["commitments"] + path, "put.lua", connections=32, run=f"{stamp}{n}").per_second,
+        )
+        ratio = median(ours) / median(beside)
+        name = "durable commands over HTTP, 32 connections, no relay, no projections; beside a bare FastAPI PUT"
+        yield Promise(name, median(ours), median(beside), "/s", ">= 0.75", ratio >= 0.75, ours)
+        import_lines(where["commitments"], f"{stamp}more")
+        head = httpx2.get(f"{where['commitments']}/v1/events?limit=1").json()["head"]
+        published = asyncio.run(stream_head(where["nats"]))
+        began = time.perf_counter()
+        tell(signal.SIGCONT, RELAY)
+        while asyncio.run(stream_head(where["nats"])) < head:
+            time.sleep(0.005)
+        relayed = (head - published) / (time.perf_counter() - began)
+        yield Promise("relay, catching up, sync always", relayed, None, "/s", ">= 35,000", relayed >= 35_000, [relayed])
+        began = time.perf_counter()
+        tell(signal.SIGCONT, WORKER)
+        while applied(where["projections"]) < head:
+            time.sleep(0.005)
+        rate = (head - published) / (time.perf_counter() - began)
+        yield Promise("all read models, catching up", rate, None, "/s", ">= 40,000", rate >= 40_000, [rate])
+    finally:
+        tell(signal.SIGCONT, RELAY, WORKER)
+
+
+async def stream_head(url: str) -> int:
+    """Give the last sequence of the ledger's stream."""
+    client = await nats.connect(url)
+    try:
+        return int((await client.jetstream().stream_info("LEDGER")).state.last_seq)
+    finally:
+        await client.close()
+
+
+def applied(projections: str) -> int:
+    """Give the position that all read models have applied."""
+    return min(int(model["position"]) for model in httpx2.get(f"{projections}/v1/projections").json()["projections"])
+
+
 def totals(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
     """The totals of everything, beside a GET that answers a constant."""
     beside, ours = in_turns(
@@ -260,18 +330,13 @@ def memory() -> Iterator[Promise]:
     """What each service holds resident after all of the above."""
     for arguments, name in (
         ("services.commitments api", "commitments"),
-        ("services.commitments relay", "relay"),
-        ("services.projections worker", "worker"),
+        (RELAY, "relay"),
+        (WORKER, "worker"),
         ("services.projections api", "projections"),
     ):
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (process / "cmdline").read_text().replace("\0", " ")
-                status = (process / "status").read_text()
-            except OSError:
-                continue
-            resident = re.search(r"VmRSS:\s+(\d+) kB", status)
-            if f"-m {arguments}" in line and resident:
+        for pid in processes(arguments):
+            status = Path(f"/proc/{pid}/status").read_text()
+            if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
                 held = int(resident.group(1)) / 1000
                 yield Promise(f"resident: {name}", held, None, "MB", "<= 150", held <= 150, [held])
 
@@ -314,8 +379,16 @@ def main() -> int:
         sys.exit("make bench needs wrk: install Debian's package wrk")
     promises: list[Promise] = []
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder, ledger(Path(folder)) as where, bare() as beside:
-        for rows in (commands(where, beside), visible(where), totals(where, beside), imports(where), memory()):
-            for promise in rows:
+        rows = (
+            visible(where),
+            totals(where, beside),
+            commands(where, beside),
+            imports(where),
+            without_readers(where, beside),
+            memory(),
+        )
+        for row in rows:
+            for promise in row:
                 promises.append(promise)
                 print(f"{promise.name}: {promise.ours:,.1f} {promise.unit}", flush=True)
     found = asyncio.run(measured())
