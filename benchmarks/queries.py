@@ -35,6 +35,7 @@ from services.projections.read_models.coalition_totals import SCHEMA
 
 TIMES: Final = 60
 PAST_MS: Final = 50.0
+ALL_SET: Final = 60  # days after the first: by then every target is set
 END: Final = "2026-01-01"
 
 
@@ -71,8 +72,8 @@ class Asker:
 def questions(head: int, dice: Random) -> dict[str, Callable[[], str]]:
     """Give, by their names, what makes the path of the next question of that kind."""
 
-    def day() -> str:
-        return (FIRST + timedelta(days=dice.randrange(DAYS))).isoformat()
+    def day(from_: int = 0) -> str:
+        return (FIRST + timedelta(days=dice.randrange(from_, DAYS))).isoformat()
 
     def known() -> int:
         return dice.randrange(head // 20, head)
@@ -90,7 +91,7 @@ def questions(head: int, dice: Random) -> dict[str, Callable[[], str]]:
         "totals in the past, by donor": lambda: f"/v1/totals?group_by=donor&on={day()}&known={known()}",
         "progress": lambda: f"/v1/targets/target-{dice.randrange(TARGETS)}/progress?on={END}",
         "progress in the past": lambda: (
-            f"/v1/targets/target-{dice.randrange(TARGETS)}/progress?on={day()}&known={known()}"
+            f"/v1/targets/target-{dice.randrange(TARGETS)}/progress?on={day(ALL_SET)}&known={known()}"
         ),
         "explain, first page": lambda: (
             f"/v1/postings?on={END}&coalition={dice.choice(COALITIONS)}&stage=delivered&unit=piece&limit=100"
