@@ -1,4 +1,4 @@
-"""`make soak`: the tests of tests/failure and random requests, longer and again and again, each round with its own seed.
+"""`make soak`: the tests of tests/failure and random requests, longer, again and again, each round with its own seed.
 
 `--rounds N` (default 3); MUSTER_KILLS, MUSTER_APPENDED and MUSTER_SCHEMATHESIS_EXAMPLES make a round longer or shorter.
 A round that fails ends the soak; its seed repeats it: `MUSTER_SEED=... make failure`.
