@@ -26,7 +26,6 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-import asyncpg
 import httpx2
 import nats
 from rich.console import Console
@@ -34,7 +33,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.beside import Beside, measured
+from benchmarks.beside import UNNEST, Beside, measured
 
 HERE: Final = Path(__file__).resolve().parent
 ROUNDS: Final = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -43,6 +42,13 @@ IMPORT_LINES: Final = 20_000
 LINES_A_REQUEST: Final = 5_000
 VISIBLE_A_SECOND: Final = 200
 MEGABYTE: Final = 1_000_000
+PLEDGE: Final = {
+    "donors": [{"party": "GBR"}],
+    "capability": "drone.fpv",
+    "amount": {"unit": "piece", "exactly": "5"},
+    "announced_on": "2024-02-15",
+    "sources": [{"url": "https://example.org/news"}],
+}
 
 
 @dataclass(frozen=True)
@@ -237,28 +243,18 @@ def totals(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
     yield Promise(name, median(ours), median(beside), "/s", ">= 0.7", ratio >= 0.7, ours)
 
 
-def imports(where: dict[str, str]) -> Iterator[Promise]:
-    """Bulk import of commands, beside raw rows inserted a hundred at a time."""
-    beside, ours = in_turns(
-        lambda _: asyncio.run(raw_inserts(where["database"])),
-        lambda n: import_lines(where["commitments"], f"{time.time_ns():x}{n}"),
-    )
-    ratio = median(ours) / median(beside)
-    met = median(ours) >= 20_000 or ratio >= 1 / 3
+def imports(where: dict[str, str], unnest: float | None) -> Iterator[Promise]:
+    """Bulk import of commands, beside raw rows that are committed a hundred at a time."""
+    runs = [import_lines(where["commitments"], f"{time.time_ns():x}{n}") for n in range(ROUNDS)]
+    ours = median(runs)
+    met = ours >= 20_000 or (unnest is not None and ours >= unnest / 3)
     name = "bulk import of commands; beside raw unnest inserts of 100"
-    yield Promise(name, median(ours), median(beside), "/s", ">= 20,000 or 1/3", met, ours)
+    yield Promise(name, ours, unnest, "/s", ">= 20,000 or 1/3", met, runs)
 
 
 def import_lines(url: str, run: str) -> float:
     """Import NDJSON lines through POST /v1/imports; lines a second."""
-    body = {
-        "donors": [{"party": "GBR"}],
-        "capability": "drone.fpv",
-        "amount": {"unit": "piece", "exactly": "5"},
-        "announced_on": "2024-02-15",
-        "sources": [{"url": "https://example.org/news"}],
-    }
-    lines = [json.dumps({"do": f"PUT /v1/pledges/i-{run}-{n}", "body": body}).encode() for n in range(IMPORT_LINES)]
+    lines = [json.dumps({"do": f"PUT /v1/pledges/i-{run}-{n}", "body": PLEDGE}).encode() for n in range(IMPORT_LINES)]
     began = time.perf_counter()
     with httpx2.Client(timeout=120) as client:
         for first in range(0, IMPORT_LINES, LINES_A_REQUEST):
@@ -268,22 +264,6 @@ def import_lines(url: str, run: str) -> float:
             assert len(outcomes) == LINES_A_REQUEST
             assert all(outcome["status"] == 201 for outcome in outcomes)
     return IMPORT_LINES / (time.perf_counter() - began)
-
-
-async def raw_inserts(url: str) -> float:
-    """Insert rows like those of the log into a temporary table, a hundred a transaction; rows a second."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("CREATE TEMPORARY TABLE raw (position bigint PRIMARY KEY, id uuid, payload text)")
-        began = time.perf_counter()
-        for first in range(0, IMPORT_LINES, 100):
-            positions = list(range(first, first + 100))
-            await connection.execute(
-                "INSERT INTO raw SELECT p, gen_random_uuid(), repeat('x', 400) FROM unnest($1::bigint[]) p", positions
-            )
-        return IMPORT_LINES / (time.perf_counter() - began)
-    finally:
-        await connection.close()
 
 
 def visible(where: dict[str, str]) -> Iterator[Promise]:
@@ -297,20 +277,13 @@ def visible(where: dict[str, str]) -> Iterator[Promise]:
 
 async def seen(where: dict[str, str], run: str) -> list[float]:
     """Send at a steady rate, ask for each command's own position, and give the milliseconds from when it was due."""
-    body = {
-        "donors": [{"party": "GBR"}],
-        "capability": "drone",
-        "amount": {"unit": "piece", "exactly": "5"},
-        "announced_on": "2024-02-15",
-        "sources": [{"url": "https://example.org/news"}],
-    }
     times: list[float] = []
     limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
 
     async with httpx2.AsyncClient(timeout=30, limits=limits) as client:
 
         async def one(number: int, due: float) -> None:
-            answer = await client.put(f"{where['commitments']}/v1/pledges/v-{run}-{number}", json=body)
+            answer = await client.put(f"{where['commitments']}/v1/pledges/v-{run}-{number}", json=PLEDGE)
             position = answer.headers["Ledger-Position"]
             found = await client.get(f"{where['projections']}/v1/totals?min_position={position}")
             assert found.status_code == 200
@@ -378,12 +351,14 @@ def main() -> int:
     if shutil.which("wrk") is None:
         sys.exit("make bench needs wrk: install Debian's package wrk")
     promises: list[Promise] = []
+    found = asyncio.run(measured())
+    unnest = next((row.per_second for row in found if row.name == UNNEST), None)
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder, ledger(Path(folder)) as where, bare() as beside:
         rows = (
             visible(where),
             totals(where, beside),
             commands(where, beside),
-            imports(where),
+            imports(where, unnest),
             without_readers(where, beside),
             memory(),
         )
@@ -391,7 +366,6 @@ def main() -> int:
             for promise in row:
                 promises.append(promise)
                 print(f"{promise.name}: {promise.ours:,.1f} {promise.unit}", flush=True)
-    found = asyncio.run(measured())
     promises += above(promises, found)
     show(promises)
     results = HERE / "results"

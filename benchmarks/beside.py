@@ -38,6 +38,7 @@ MODULES: Final = PEERS / "node_modules"
 PYTHON: Final = HERE.parent / ".tools" / "peers" / "bin" / "python"
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS", "6"))
 WRITERS: Final = 32
+UNNEST: Final = "raw unnest insert of 100 a transaction"
 PAYLOAD: Final = json.dumps({"pledge": "p", "donors": ["GBR"], "capability": "drone.fpv", "note": "x" * 300})
 TABLE: Final = """
     CREATE TABLE raw (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL, payload text)
@@ -257,7 +258,7 @@ async def measured() -> list[Beside]:
             rows: list[tuple[str, Callable[[], Awaitable[float]]]] = [
                 ("raw fdatasync of 8 KB, one after the other", lambda: fdatasync(home)),
                 ("raw single-row commits, one connection", lambda: single_rows(url)),
-                ("raw unnest insert of 100 a transaction", lambda: rows_by(url, 100)),
+                (UNNEST, lambda: rows_by(url, 100)),
                 ("raw COPY, 5,000 a transaction", lambda: copied(url)),
                 ("JetStream publish one by one, sync always", lambda: published(stream.relay_url, 1)),
                 ("JetStream publish pipelined, sync always", lambda: published(stream.relay_url, 500)),

@@ -25,7 +25,7 @@ import asyncpg
 import httpx2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench import ledger
+from bench import PLEDGE, ledger
 
 A_TRANSACTION: Final = 100
 A_REQUEST: Final = 5_000
@@ -45,14 +45,7 @@ finally:
 
 def written(path: Path, lines: int, name: str = "i") -> Path:
     """Write a file of commands about pledges of a name."""
-    body = {
-        "donors": [{"party": "GBR"}],
-        "capability": "drone.fpv",
-        "amount": {"unit": "piece", "exactly": "5"},
-        "announced_on": "2024-02-15",
-        "sources": [{"url": "https://example.org/news"}],
-    }
-    said = json.dumps(body)
+    said = json.dumps(PLEDGE)
     with path.open("w") as file:
         file.writelines(f'{{"do": "PUT /v1/pledges/{name}-{n}", "body": {said}}}\n' for n in range(lines))
     return path

@@ -11,7 +11,8 @@ from hypothesis import strategies as some
 
 from services.projections.http.asof import AsOf, AsOfQuery, Reported, matches, moment
 from services.projections.http.counted import Asked, at_most_of
-from services.projections.http.postings import PostingsQuery, question, read_cursor, write_cursor
+from services.projections.http.cursors import write_cursor
+from services.projections.http.postings import PostingsQuery, question
 from services.projections.read_models.coalition_totals import Cursor, Filter
 from shared.measures import STAGES
 from tests.examples import pieces
@@ -82,8 +83,9 @@ def test_a_link_to_an_explanation_asks_exactly_the_question_it_was_made_of(asked
     account=some.sampled_from(["pledge-x", "production-UKR"]),
 )
 def test_a_cursor_is_read_as_it_was_written(position: int, row: int, day: date, account: str) -> None:
-    cursor = Cursor(position, row, day, account)
-    assert read_cursor(write_cursor(cursor)) == cursor
+    query = PostingsQuery.model_validate({"cursor": write_cursor(*ASOF.place, position, row, day, account)})
+    assert query.after == Cursor(position, row, day, account)
+    assert (query.known, query.on, query.since) == ("7", "2024-06-01", None), "of the state that it was written in"
 
 
 def test_an_answer_that_the_caller_has_is_recognised() -> None:

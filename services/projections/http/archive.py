@@ -95,7 +95,7 @@ async def events(request: Request, asof: AsOf) -> AsyncIterator[bytes]:
     after = 0
     while after < asof.position:
         async with reader(request).transaction() as conn:
-            page = await entries.as_published(conn, after=after, known=asof.position, limit=PAGE)
+            page = await entries.following(conn, after=after, known=asof.position, limit=PAGE)
         if not page:
             return
         yield b"".join(structured(event, asof.ledger) + b"\n" for event in page)

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf, AsOfQuery, reader
-from services.projections.http.converted import Converted, InCurrency, view
+from services.projections.http.converted import InCurrency, view
 from services.projections.http.parameters import Code
-from services.projections.http.parties import PartyShown, party_shown, scored
+from services.projections.http.parties import PartyShown, Scored, party_shown, scored
 from services.projections.http.problems import responses
-from services.projections.http.scorecard import Overdue, Score
 from services.projections.http.shown import Answer, Cite, When
 from services.projections.http.standing import coalitions_known, party_known, registered_parties
-from services.projections.http.totals import JointRow, cite, spelled
+from services.projections.http.totals import cite, spelled
 from services.projections.read_model import ReadModel
 from services.projections.read_models import pledges
 from services.projections.read_models.coalition_totals import COALITION_TOTALS
@@ -49,18 +47,11 @@ class CoalitionFor(Answer):
     link: str
 
 
-class BeneficiaryDetail(When):
+class BeneficiaryDetail(Scored):
     """What a party was promised, and what of it came."""
 
     beneficiary: BeneficiaryShown
     coalitions: list[CoalitionFor]
-    headline: str
-    scorecard: list[Score] = Field(description="What is for it alone, and its known shares")
-    joint: list[JointRow] = Field(description="[0, whole] of what is for it and others: nobody said how much is its")
-    undisclosed: int = Field(description="Pledges and deliveries for it without a number, left out of every low")
-    overdue: Overdue
-    converted: Converted | None = Field(description="With `in`: money for it alone in one currency, beside")
-    cite: Cite
 
 
 @router.get("/beneficiaries", response_model=Beneficiaries, responses=responses())

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import date
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field, field_validator
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.http.asof import AsOf, AsOfQuery, reader
+from services.projections.http.asof import AsOf, reader
 from services.projections.http.counted import Asked
-from services.projections.http.parameters import Capability, Code, Cursor, Id
+from services.projections.http.cursors import Pinned, read_cursor, write_cursor
+from services.projections.http.parameters import Capability, Code, Id
 from services.projections.http.pledges import pledges_known
 from services.projections.http.problems import responses
 from services.projections.http.shown import AmountShown, Answer, Cite, SourceShown, When, amount, source
@@ -36,17 +34,7 @@ AT_ONCE: Final = 50
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 
 
-class Place(NamedTuple):
-    """Where a page ended, and as of when it was: (pledge, delivery), after which the next begins."""
-
-    pledge: str
-    delivery: str
-    on: date
-    known: int
-    since: date | None
-
-
-class DeliveriesQuery(AsOfQuery):
+class DeliveriesQuery(Pinned):
     """Which deliveries."""
 
     coalition: Id | None = Field(default=None, description="That its pledge was in on the day of the delivery")
@@ -63,14 +51,18 @@ class DeliveriesQuery(AsOfQuery):
         description="Words in its ids, labels, references, note or sources, without regard to case and accents",
     )
     limit: Annotated[int, Field(ge=1, le=500, description="The most items of one answer")] = 100
-    cursor: Cursor | None = Field(default=None, description="`next` of an answer; its `on` and `known` hold on")
 
-    @field_validator("cursor")
     @classmethod
-    def _ours(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_cursor(value)
-        return value
+    def place(cls, cursor: str) -> tuple[Any, ...]:
+        return read_cursor(cursor, int, str, str | None, str, str)
+
+    @property
+    def after(self) -> tuple[str, str] | None:
+        """The (pledge, delivery) after which this page begins."""
+        if self.cursor is None:
+            return None
+        pledge, delivery = self.place(self.cursor)[3:]
+        return pledge, delivery
 
 
 class DeliveryInList(Answer):
@@ -109,39 +101,28 @@ class Deliveries(When):
 @router.get("/deliveries", response_model=Deliveries, responses=responses())
 async def list_deliveries(request: Request, query: Annotated[DeliveriesQuery, Query()]) -> Response:
     """List deliveries. A page may hold fewer than `limit` and still be followed by `next`."""
-    after = None if query.cursor is None else read_cursor(query.cursor)
-    if after is not None:  # a page belongs to the answer that it goes on with
-        since = None if after.since is None else after.since.isoformat()
-        pinned = {"on": after.on.isoformat(), "known": str(after.known), "since": since}
-        query = query.model_copy(update=pinned)
-    link: dict[str, str] = {}
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        found, last = await listed(conn, asof, query, after)
+        found, last = await listed(conn, asof, query)
         names = {"coalition", "donor", "beneficiary", "capability", "state", "pledge", "q"}
         filters = query.model_dump(include=names)
-        if last is not None:
-            cursor = write_cursor(Place(*last, asof.on, asof.position, asof.since))
-            link["next"] = f"{request.url.path}?{asof.pinned(**filters, limit=query.limit)}&cursor={cursor}"
+        here = f"{request.url.path}?{asof.pinned(**filters, limit=query.limit)}"
         return {
             "deliveries": [in_list(asof, pledge, delivery) for pledge, delivery in found],
-            "next": link.get("next"),
+            "next": None if last is None else f"{here}&cursor={write_cursor(*asof.place, *last)}",
             "cite": cite(asof, request.url.path, **filters),
         }
 
-    answer = await reader(request).answer(request, query, READS, make)
-    if "next" in link:
-        answer.headers["Link"] = f'<{link["next"]}>; rel="next"'
-    return answer
+    return await reader(request).answer(request, query, READS, make)
 
 
 async def listed(
-    conn: AsyncConnection, asof: AsOf, query: DeliveriesQuery, after: Place | None
+    conn: AsyncConnection, asof: AsOf, query: DeliveriesQuery
 ) -> tuple[list[tuple[KnownPledge, Delivery]], tuple[str, str] | None]:
     """Give the deliveries that fit as they stand, and the (pledge, delivery) after which the next page begins."""
     q = None if query.q is None else folded(query.q)
     found: list[tuple[KnownPledge, Delivery]] = []
-    begin = None if after is None else after.pledge
+    after = query.after
     behind: str | None = None
     looked_at = 0
     while looked_at < LOOKED_AT:
@@ -154,14 +135,14 @@ async def listed(
             capability=query.capability,
             pledge=query.pledge,
             q=q,
-            since=begin,
+            since=None if after is None else after[0],
             after=behind,
             limit=AT_ONCE,
         )
         for pledge in await pledges_known(conn, asof, names):
             deliveries = pledge.deliveries(asof.on)
-            if after is not None and pledge.id == after.pledge:
-                deliveries = _behind(deliveries, after.delivery)
+            if after is not None and pledge.id == after[0]:
+                deliveries = _behind(deliveries, after[1])
             for delivery in deliveries:
                 if fits(pledge, delivery, asof, query, q):
                     if len(found) == query.limit:
@@ -228,16 +209,3 @@ def in_list(asof: AsOf, pledge: KnownPledge, delivery: Delivery) -> dict[str, An
         "explain": Asked(where=where).link(asof.between(None, asof.on)),
         "link": f"/v1/pledges/{pledge.id}",
     }
-
-
-def write_cursor(place: Place) -> str:
-    """Write where a page ended."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(list(place))).decode().rstrip("=")
-
-
-def read_cursor(said: str) -> Place:
-    """Read where a page ended. Raises ValueError for what is not a cursor of ours."""
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)), type=Place)
-    except (ValueError, binascii.Error, msgspec.MsgspecError) as unreadable:
-        raise ValueError("is not a cursor that an answer gave") from unreadable

@@ -209,7 +209,7 @@ async def explain_page(request: Request, query: Annotated[PostingsQuery, Query()
     asked = question(query)
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        shown = await explain(conn, asof, asked, limit=min(query.limit, 200), cursor=query.cursor)
+        shown = await explain(conn, asof, asked, limit=min(query.limit, 200), after=query.after)
         filters = query.model_dump(exclude={"on", "since", "known", "min_position", "limit", "cursor"})
         return {
             **shown,

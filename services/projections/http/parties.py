@@ -65,19 +65,24 @@ class MembershipShown(Answer):
     link: str
 
 
-class PartyDetail(When):
+class Scored(When):
+    """What a party promised, or was promised, and what of it came."""
+
+    headline: str
+    scorecard: list[Score] = Field(description="Its own rows: what is of it, or for it, alone, and its known shares")
+    joint: list[JointRow] = Field(description="[0, whole] of what it shares with others: nobody said how much is its")
+    undisclosed: int = Field(description="Pledges and deliveries of its own without a number, left out of every low")
+    overdue: Overdue
+    converted: Converted | None = Field(description="With `in`: its own money in one currency, beside")
+    cite: Cite
+
+
+class PartyDetail(Scored):
     """What a party promised, and what of it came."""
 
     party: PartyShown
     children: list[PartyShown] = Field(description="Parties that are registered as part of this one, by code")
     memberships: list[MembershipShown]
-    headline: str
-    scorecard: list[Score] = Field(description="Its own rows: what it promised alone, and its known shares")
-    joint: list[JointRow] = Field(description="[0, whole] of the groups it is in: nobody said its share")
-    undisclosed: int = Field(description="Pledges and deliveries of its own without a number, left out of every low")
-    overdue: Overdue
-    converted: Converted | None = Field(description="With `in`: its own money in one currency, beside")
-    cite: Cite
 
 
 @router.get("/parties", response_model=Parties, responses=responses())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,8 +12,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.http.asof import AsOf, AsOfQuery, reader
+from services.projections.http.asof import AsOf, reader
 from services.projections.http.counted import NONE, Asked, joint_rows, own_rows, reads
+from services.projections.http.cursors import Pinned, read_cursor, write_cursor
 from services.projections.http.parameters import (
     Account,
     Capability,
@@ -28,7 +27,6 @@ from services.projections.http.parameters import (
     a_period,
     label,
 )
-from services.projections.http.parameters import Cursor as CursorText
 from services.projections.http.problems import responses
 from services.projections.http.shown import (
     Amended,
@@ -64,7 +62,7 @@ CODES: Final = r"^(none|[A-Z0-9][A-Z0-9_-]{1,63}(,[A-Z0-9][A-Z0-9_-]{1,63})*)$"
 router = APIRouter(prefix="/v1", tags=["explanations"])
 
 
-class PostingsQuery(AsOfQuery):
+class PostingsQuery(Pinned):
     """Which number is to be explained."""
 
     coalition: Id | Literal["none"] | None = Field(default=None, description="`none`: outside of all coalitions")
@@ -92,14 +90,6 @@ class PostingsQuery(AsOfQuery):
     period: Period | None = None
     at_most: bool = Field(default=False, description="Count all of it as [0, whole]")
     limit: Limit = 1000
-    cursor: CursorText | None = None
-
-    @field_validator("cursor")
-    @classmethod
-    def _ours(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_cursor(value)
-        return value
 
     @field_validator("labelled")
     @classmethod
@@ -107,6 +97,15 @@ class PostingsQuery(AsOfQuery):
         for one in said:
             labelled(one)
         return said
+
+    @classmethod
+    def place(cls, cursor: str) -> tuple[Any, ...]:
+        return read_cursor(cursor, int, str, str | None, int, Annotated[int, msgspec.Meta(lt=2**31)], date, str)
+
+    @property
+    def after(self) -> Cursor | None:
+        """The posting after which this page begins."""
+        return None if self.cursor is None else Cursor(*self.place(self.cursor)[3:])
 
 
 class Change(Answer):
@@ -173,7 +172,7 @@ async def explanation(request: Request, query: Annotated[PostingsQuery, Query()]
     """List the postings behind a number: their changes add up to exactly that number."""
 
     async def make(conn: AsyncConnection, asof: AsOf) -> dict[str, Any]:
-        return await explain(conn, asof, question(query), limit=query.limit, cursor=query.cursor)
+        return await explain(conn, asof, question(query), limit=query.limit, after=query.after)
 
     asked = question(query)
     return await reader(request).answer(request, query, reads(asked.where), make)
@@ -210,7 +209,7 @@ def labelled(said: str) -> tuple[str, tuple[str, ...]]:
 
 
 async def explain(
-    conn: AsyncConnection, asof: AsOf, asked: Asked, *, limit: int, cursor: str | None = None
+    conn: AsyncConnection, asof: AsOf, asked: Asked, *, limit: int, after: Cursor | None = None
 ) -> dict[str, Any]:
     """Give the sum, its rows, a page of postings, and where the next page begins."""
     found, following = await postings(
@@ -219,7 +218,7 @@ async def explain(
         known=asof.position,
         since=asof.since,
         where=asked.where,
-        after=None if cursor is None else read_cursor(cursor),
+        after=after,
         limit=limit,
     )
     events = await behind(conn, asof, {posting.position for posting in found})
@@ -231,6 +230,7 @@ async def explain(
         value = asked.weighed_whole(row.value)
         sums[key] = sums[key] + value if key in sums else value
     total = sum(sums.values(), Vector())
+    here = f"{asked.link(asof)}&limit={limit}&cursor="
     one_number = asked.where.stage is not None and asked.where.unit is not None
     return {
         "sum": interval(total, by_part=asked.by_part) if one_number else None,
@@ -246,7 +246,7 @@ async def explain(
             if value
         ],
         "postings": [shown(posting, asked, events[posting.position], registered) for posting in found],
-        "next": None if following is None else f"{asked.link(asof)}&limit={limit}&cursor={write_cursor(following)}",
+        "next": None if following is None else here + write_cursor(*asof.place, *following),
     }
 
 
@@ -335,25 +335,6 @@ def as_said_in(entry: Entry, unit: str) -> Amount | None:
     also: Sequence[Also] = getattr(entry, "also", None) or ()
     said: list[Amount | None] = [getattr(entry, "amount", None), *(other.amount for other in also)]
     return next((found for found in said if found is not None and found.unit == unit), None)
-
-
-def write_cursor(cursor: Cursor) -> str:
-    """Write where a page ended."""
-    said = f"{cursor.position}|{cursor.row_id}|{cursor.day.isoformat()}|{cursor.account}"
-    return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-
-
-def read_cursor(said: str) -> Cursor:
-    """Read where a page ended. Raises ValueError for what is not a cursor of ours."""
-    try:
-        text = base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)).decode()
-        position, row_id, day, account = text.split("|")
-        found = Cursor(int(position), int(row_id), date.fromisoformat(day), account)
-    except (ValueError, binascii.Error) as unreadable:
-        raise ValueError("is not a cursor that an answer gave") from unreadable
-    if not (0 <= found.position < 2**63 and 0 <= found.row_id < 2**31) or "\0" in account:
-        raise ValueError("is not a cursor that an answer gave")
-    return found
 
 
 def _codes(said: str | None) -> tuple[str, ...] | None:

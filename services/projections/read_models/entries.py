@@ -305,42 +305,10 @@ async def facts(
     return _read(await conn.execute(query.order_by(table.position).limit(limit)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """An event as it was published: its columns, and its payload as bytes, not read."""
-
-    position: int
-    stream: str
-    version: int
-    event_id: str
-    type: str
-    happened_on: date
-    reported_on: date
-    recorded_at: datetime
-    recorded_by: str
-    payload: bytes
-    traceparent: str | None
-
-
-async def as_published(conn: AsyncConnection, *, after: int, known: int, limit: int) -> list[Published]:
-    """Give events by position, at most `limit`, after a position and up to `known`."""
+async def following(conn: AsyncConnection, *, after: int, known: int, limit: int) -> list[Recorded]:
+    """Give events by position, amendments among them: at most `limit`, after a position, up to `known`."""
     query = _said().where(TABLE.c.position > after, TABLE.c.position <= known).order_by(TABLE.c.position).limit(limit)
-    return [
-        Published(
-            position=row.position,
-            stream=row.stream,
-            version=row.version,
-            event_id=str(row.event_id),
-            type=row.type,
-            happened_on=row.happened_on,
-            reported_on=row.reported_on,
-            recorded_at=row.recorded_at,
-            recorded_by=row.recorded_by,
-            payload=row.payload.encode(),
-            traceparent=row.traceparent,
-        )
-        for row in await conn.execute(query)
-    ]
+    return _read(await conn.execute(query))
 
 
 async def last_recorded_by(conn: AsyncConnection, instant: datetime) -> int:

@@ -8,13 +8,14 @@ without folding every pledge.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Date,
     MetaData,
     PrimaryKeyConstraint,
@@ -198,7 +199,7 @@ def folded(words: str) -> str:
 PLEDGES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
 
 
-async def may_fit(  # one for each filter
+async def may_fit(
     conn: AsyncConnection,
     known: int,
     *,
@@ -218,17 +219,12 @@ async def may_fit(  # one for each filter
         query = query.where(TABLE.c.pledge > after)
     if among is not None:
         query = query.where(TABLE.c.pledge == func.any(cast(list(among), ARRAY(Text))))
-    exact = (("coalition", coalition), ("donor", donor), ("beneficiary", beneficiary), ("unit", unit), ("label", label))
-    for kind, name in exact:
-        if name is not None:
-            query = query.where(TABLE.c.pledge.in_(_having(kind, known).where(NAMES.c.name == name)))
-    if capability is not None:
-        within = or_(NAMES.c.name == capability, func.starts_with(NAMES.c.name, f"{capability}."))
-        query = query.where(TABLE.c.pledge.in_(_having("capability", known).where(within)))
+    exact = {"coalition": coalition, "donor": donor, "beneficiary": beneficiary, "unit": unit, "label": label}
+    query = query.where(*_named(TABLE.c.pledge, known, exact, capability))
     return list((await conn.execute(query.order_by(TABLE.c.pledge).limit(limit))).scalars())
 
 
-async def with_deliveries(  # one for each filter
+async def with_deliveries(
     conn: AsyncConnection,
     known: int,
     *,
@@ -255,12 +251,8 @@ async def with_deliveries(  # one for each filter
         query = query.where(DELIVERIES.c.pledge == pledge)
     if q is not None:
         query = query.where(func.strpos(DELIVERIES.c.text, q) > 0)
-    for kind, name in (("coalition", coalition), ("donor", donor), ("beneficiary", beneficiary)):
-        if name is not None:
-            query = query.where(DELIVERIES.c.pledge.in_(_having(kind, known).where(NAMES.c.name == name)))
-    if capability is not None:
-        within = or_(NAMES.c.name == capability, func.starts_with(NAMES.c.name, f"{capability}."))
-        query = query.where(DELIVERIES.c.pledge.in_(_having("capability", known).where(within)))
+    exact = {"coalition": coalition, "donor": donor, "beneficiary": beneficiary}
+    query = query.where(*_named(DELIVERIES.c.pledge, known, exact, capability))
     query = query.distinct().order_by(DELIVERIES.c.pledge).limit(limit)
     return list((await conn.execute(query)).scalars())
 
@@ -306,6 +298,18 @@ async def count(conn: AsyncConnection, known: int, *, coalition: str) -> int:
     """Count the pledges that were ever towards a coalition."""
     having = _having("coalition", known).where(NAMES.c.name == coalition).subquery()
     return (await conn.execute(select(func.count()).select_from(having))).scalar_one()
+
+
+def _named(
+    pledge: Column[str], known: int, exact: Mapping[str, str | None], capability: str | None
+) -> Iterator[ColumnElement[bool]]:
+    """Give the conditions that a pledge was ever given these names; a capability's descendants will do as well."""
+    for kind, name in exact.items():
+        if name is not None:
+            yield pledge.in_(_having(kind, known).where(NAMES.c.name == name))
+    if capability is not None:
+        within = or_(NAMES.c.name == capability, func.starts_with(NAMES.c.name, f"{capability}."))
+        yield pledge.in_(_having("capability", known).where(within))
 
 
 def _having(kind: str, known: int) -> Select[tuple[str]]:
