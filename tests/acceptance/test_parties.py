@@ -86,6 +86,10 @@ async def test_the_share_that_came_is_an_interval_and_open_where_nobody_can_know
     assert answer["undisclosed"] == 2
     before = row(await side.get("/v1/parties/GBR", known=6, on="2024-12-31"), "ship")
     assert (before["percent_low"], before["percent_high"]) == ("16.6", "50")
+    nothing = row(await side.get("/v1/parties/GBR", known=3, on="2024-12-31"))
+    assert (nothing["percent_low"], nothing["percent_high"]) == ("0", "0"), (
+        "of thousands none came: that is no open share"
+    )
 
 
 async def test_a_party_shows_its_own_rows_its_groups_beside_its_parts_and_where_it_is(side: ReadSide) -> None:

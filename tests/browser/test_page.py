@@ -168,6 +168,16 @@ async def test_a_command_is_seen_on_the_open_page_within_a_second(muster: dict[s
     assert took_s <= 1.0
 
 
+async def test_a_page_that_could_not_be_fetched_is_fetched_again(muster: dict[str, str], browser: Browser) -> None:
+    page, _ = await a_page(browser, muster["projections"], "/coalitions/drone-coalition")
+    await live(page)
+    await page.evaluate("document.addEventListener('muster:shown', event => { window.shown = event.detail.position; })")
+    await page.route("**/coalitions/drone-coalition?min_position=*", lambda route: route.abort(), times=1)
+    position = record(muster, "browser-again", "11")
+    await page.locator("#connection", has_text="trying again").wait_for()
+    await page.evaluate(SHOWN, position)
+
+
 async def test_a_page_of_the_past_stays_as_it_was(muster: dict[str, str], browser: Browser) -> None:
     page, _ = await a_page(browser, muster["projections"], "/coalitions/drone-coalition?known=90")
     before = await page.inner_text("main")

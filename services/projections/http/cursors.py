@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 
 import msgspec
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from services.projections.http.asof import AsOfQuery
 from services.projections.http.parameters import Cursor
@@ -41,7 +41,9 @@ def read_cursor(said: str, *kinds: Any) -> tuple[Any, ...]:  # noqa: ANN401  # t
 class Pinned(AsOfQuery):
     """The parameters of a list: its cursor says of which state it is, so that pages fit while the ledger grows."""
 
-    cursor: Cursor | None = None
+    cursor: Cursor | None = Field(
+        default=None, description="Where the page before ended, out of its `next`; its `on`, `known` and `from` hold on"
+    )
 
     @classmethod
     def place(cls, cursor: str) -> tuple[Any, ...]:

@@ -120,7 +120,7 @@ def share(pledged: Vector, found: Outstanding) -> tuple[str | None, str | None]:
     """Give the least and the most that came of what is pledged, in percent, rounded outwards to 0.1; None: open.
 
     Each pledge counts up to its own amount, so what one brought too much does not make up for another. An open or
-    undisclosed pledge leaves the least open, an open or undisclosed delivery the most.
+    undisclosed pledge leaves the least open, unless nothing came; an open or undisclosed delivery the most.
     """
     low = high = None
     if not found.kept_low:
