@@ -41,6 +41,14 @@ failure: $(DEV) ## Kill, cut, fill and freeze what can be, and see that nothing 
 bench: $(DEV) ## Measure our speeds beside others' in one run (needs wrk); BENCH_ROUNDS and BENCH_SECONDS shorten it
 	@$(BIN)/python benchmarks/bench.py
 
+.PHONY: growth
+growth: $(DEV) ## Measure one ledger as it grows, and draw it (needs wrk; SIZES=10000,100000,1000000)
+	@$(BIN)/python benchmarks/growth.py $(if $(SIZES),--sizes $(SIZES)) $(ARGS)
+
+.PHONY: steady
+steady: $(DEV) ## Hold a steady load, and watch the memory of every process (MINUTES=30)
+	@$(BIN)/python benchmarks/steady.py $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
 .PHONY: mutants
 mutants: $(DEV) ## Take out one safeguard at a time, and see its test go red (ARGS='lock' to choose)
 	@$(BIN)/python tests/mutants.py $(ARGS)

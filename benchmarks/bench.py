@@ -34,6 +34,8 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.beside import UNNEST, Beside, measured
+from benchmarks.client import Client, due, run
+from benchmarks.processes import RELAY, SERVICES, WORKER, resident, tell
 
 HERE: Final = Path(__file__).resolve().parent
 ROUNDS: Final = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -42,6 +44,8 @@ IMPORT_LINES: Final = 20_000
 LINES_A_REQUEST: Final = 5_000
 VISIBLE_A_SECOND: Final = 200
 MEGABYTE: Final = 1_000_000
+LOOK_S: Final = 0.01
+STANDS_STILL_S: Final = 120.0
 PLEDGE: Final = {
     "donors": [{"party": "GBR"}],
     "capability": "drone.fpv",
@@ -107,7 +111,7 @@ def in_turns(*sides: Callable[[int], float]) -> list[list[float]]:
 
 @contextmanager
 def ledger(home: Path) -> Iterator[dict[str, str]]:
-    """A ledger of its own, while the block runs."""
+    """A ledger of its own, while the block runs: where everything is, and the process that runs it (`runner`)."""
     command = [sys.executable, "-m", "muster", "up", "--json", "--no-example", "--home", str(home)]
     command += ["--commitments-port", "0", "--projections-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -116,7 +120,7 @@ def ledger(home: Path) -> Iterator[dict[str, str]]:
         line = process.stdout.readline()
         if not line:
             sys.exit("muster up did not start")
-        yield json.loads(line)
+        yield json.loads(line) | {"runner": str(process.pid)}
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -163,34 +167,10 @@ def commands(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
     yield Promise("one command alone, p99", p99, None, "ms", "<= 5", p99 <= 5, [load.p99 for load in alone])
 
 
-RELAY: Final = "services.commitments relay"
-WORKER: Final = "services.projections worker"
-
-
-def processes(arguments: str) -> list[int]:
-    """Give the processes of a service by what they were started with; only the benchmark's ledger may be running."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-        if f"-m {arguments}" in line:
-            found.append(int(process.name))
-    return found
-
-
-def tell(which: signal.Signals, *services: str) -> None:
-    """Send a signal to the processes of services."""
-    for service in services:
-        for pid in processes(service):
-            os.kill(pid, which)
-
-
 def without_readers(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
     """Durable commands while relay and worker are held; then how fast both come up to what they missed."""
-    path, stamp = "/v1/pledges/x", f"{time.time_ns():x}"
-    tell(signal.SIGSTOP, RELAY, WORKER)
+    path, stamp, runner = "/v1/pledges/x", f"{time.time_ns():x}", int(where["runner"])
+    tell(runner, signal.SIGSTOP, RELAY, WORKER)
     try:
         beside, ours = in_turns(
             lambda n: wrk(bare_url + path, "put.lua", connections=32, run=f"{stamp}{n}").per_second,
@@ -200,36 +180,61 @@ def without_readers(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
         name = "durable commands over HTTP, 32 connections, no relay, no projections; beside a bare FastAPI PUT"
         yield Promise(name, median(ours), median(beside), "/s", ">= 0.75", ratio >= 0.75, ours)
         import_lines(where["commitments"], f"{stamp}more")
-        head = httpx2.get(f"{where['commitments']}/v1/events?limit=1").json()["head"]
-        published = asyncio.run(stream_head(where["nats"]))
-        began = time.perf_counter()
-        tell(signal.SIGCONT, RELAY)
-        while asyncio.run(stream_head(where["nats"])) < head:
-            time.sleep(0.005)
-        relayed = (head - published) / (time.perf_counter() - began)
+        relayed, rate = catching_up(where)
         yield Promise("relay, catching up, sync always", relayed, None, "/s", ">= 35,000", relayed >= 35_000, [relayed])
-        began = time.perf_counter()
-        tell(signal.SIGCONT, WORKER)
-        while applied(where["projections"]) < head:
-            time.sleep(0.005)
-        rate = (head - published) / (time.perf_counter() - began)
         yield Promise("all read models, catching up", rate, None, "/s", ">= 40,000", rate >= 40_000, [rate])
     finally:
-        tell(signal.SIGCONT, RELAY, WORKER)
+        tell(runner, signal.SIGCONT, RELAY, WORKER)
 
 
-async def stream_head(url: str) -> int:
-    """Give the last sequence of the ledger's stream."""
+def catching_up(where: dict[str, str]) -> tuple[float, float]:
+    """Let relay and then worker, which are held, come up to the log; events a second of each."""
+    runner, head = int(where["runner"]), log_head(where)
+    relayed = asyncio.run(relaying(where["nats"], head, lambda: tell(runner, signal.SIGCONT, RELAY)))
+    before, began = applied(where["projections"]), time.perf_counter()
+    tell(runner, signal.SIGCONT, WORKER)
+    until_applied(where["projections"], head)
+    return relayed, (head - before) / (time.perf_counter() - began)
+
+
+def log_head(where: dict[str, str]) -> int:
+    """Give the last position of the log."""
+    return int(httpx2.get(f"{where['commitments']}/v1/events?limit=1").json()["head"])
+
+
+async def relaying(url: str, head: int, let_go: Callable[[], None]) -> float:
+    """Let go of the relay, and wait until the ledger's stream holds a position; events a second."""
     client = await nats.connect(url)
+    stream = client.jetstream()
     try:
-        return int((await client.jetstream().stream_info("LEDGER")).state.last_seq)
+        before = last = int((await stream.stream_info("LEDGER")).state.last_seq)
+        began = time.perf_counter()
+        let_go()
+        while last < head:
+            await asyncio.sleep(LOOK_S)  # the stream tells nobody that it holds a position
+            last = int((await stream.stream_info("LEDGER")).state.last_seq)
+        return (head - before) / (time.perf_counter() - began)
     finally:
         await client.close()
 
 
-def applied(projections: str) -> int:
+def until_applied(projections: str, position: int, tell_how_far: Callable[[int], None] = lambda _: None) -> None:
+    """Wait until all read models have applied a position. Ends the benchmark if they stand still."""
+    before, since = -1, time.monotonic()
+    with httpx2.Client(timeout=30) as client:
+        while (now := applied(projections, client)) < position:
+            tell_how_far(now)
+            if now > before:
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > STANDS_STILL_S:
+                sys.exit(f"the read models stand still at position {now} of {position}")
+            time.sleep(LOOK_S)
+
+
+def applied(projections: str, client: httpx2.Client | None = None) -> int:
     """Give the position that all read models have applied."""
-    return min(int(model["position"]) for model in httpx2.get(f"{projections}/v1/projections").json()["projections"])
+    get = client.get if client else httpx2.get
+    return min(int(model["position"]) for model in get(f"{projections}/v1/projections").json()["projections"])
 
 
 def totals(where: dict[str, str], bare_url: str) -> Iterator[Promise]:
@@ -252,66 +257,65 @@ def imports(where: dict[str, str], unnest: float | None) -> Iterator[Promise]:
     yield Promise(name, ours, unnest, "/s", ">= 20,000 or 1/3", met, runs)
 
 
-def import_lines(url: str, run: str) -> float:
+def import_lines(url: str, run: str, count: int = IMPORT_LINES) -> float:
     """Import NDJSON lines through POST /v1/imports; lines a second."""
-    lines = [json.dumps({"do": f"PUT /v1/pledges/i-{run}-{n}", "body": PLEDGE}).encode() for n in range(IMPORT_LINES)]
+    lines = [json.dumps({"do": f"PUT /v1/pledges/i-{run}-{n}", "body": PLEDGE}).encode() for n in range(count)]
     began = time.perf_counter()
     with httpx2.Client(timeout=120) as client:
-        for first in range(0, IMPORT_LINES, LINES_A_REQUEST):
-            part = b"\n".join(lines[first : first + LINES_A_REQUEST])
+        for first in range(0, count, LINES_A_REQUEST):
+            part = b"\n".join(sent := lines[first : first + LINES_A_REQUEST])
             answer = client.post(f"{url}/v1/imports", content=part, headers={"Content-Type": "application/x-ndjson"})
             outcomes = [json.loads(line) for line in answer.text.splitlines()]
-            assert len(outcomes) == LINES_A_REQUEST
+            assert len(outcomes) == len(sent)
             assert all(outcome["status"] == 201 for outcome in outcomes)
-    return IMPORT_LINES / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began)
 
 
 def visible(where: dict[str, str]) -> Iterator[Promise]:
-    """From sending a command to seeing it in a query, at a steady 200 a second."""
-    runs = [asyncio.run(seen(where, f"{time.time_ns():x}{n}")) for n in range(ROUNDS)]
-    p50 = median(sorted(run)[len(run) // 2] for run in runs)
-    p99 = median(sorted(run)[int(len(run) * 0.99)] for run in runs)
+    """From sending a command to seeing it in a query, at a steady 200 a second; and what asking that costs itself."""
+    runs = [run(seen(where, f"{time.time_ns():x}{n}")) for n in range(ROUNDS)]
+    p50 = median(sorted(times)[len(times) // 2] for times, _ in runs)
+    p99 = median(sorted(times)[int(len(times) * 0.99)] for times, _ in runs)
     yield Promise("command sent to visible in a query, 200/s, p50", p50, None, "ms", "<= 6", p50 <= 6, [p50])
     yield Promise("command sent to visible in a query, 200/s, p99", p99, None, "ms", "<= 20", p99 <= 20, [p99])
+    shares = [100 * share for _, share in runs]
+    name = "... of a core, taken by the client that measures it"
+    yield Promise(name, median(shares), None, "%", "<= 10", median(shares) <= 10, shares)
 
 
-async def seen(where: dict[str, str], run: str) -> list[float]:
-    """Send at a steady rate, ask for each command's own position, and give the milliseconds from when it was due."""
+async def seen(where: dict[str, str], stamp: str) -> tuple[list[float], float]:
+    """Send at a steady rate, and ask for each command's own position.
+
+    Gives the milliseconds of each from when it was due to the answer that shows it, and the client's part of a core.
+    """
     times: list[float] = []
-    limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
+    writing, asking = Client(where["commitments"]), Client(where["projections"])
+    body = json.dumps(PLEDGE).encode()
 
-    async with httpx2.AsyncClient(timeout=30, limits=limits) as client:
+    async def one(number: int, moment: float) -> None:
+        told = await writing.send("PUT", f"/v1/pledges/v-{stamp}-{number}", body)
+        assert told.status == 201
+        found = await asking.send("GET", f"/v1/totals?min_position={told.position}")
+        assert found.status == 200
+        times.append((time.perf_counter() - moment) * 1000)
 
-        async def one(number: int, due: float) -> None:
-            answer = await client.put(f"{where['commitments']}/v1/pledges/v-{run}-{number}", json=PLEDGE)
-            position = answer.headers["Ledger-Position"]
-            found = await client.get(f"{where['projections']}/v1/totals?min_position={position}")
-            assert found.status_code == 200
-            times.append((time.perf_counter() - due) * 1000)
-
-        began = time.perf_counter()
-        tasks = []
-        for number in range(VISIBLE_A_SECOND * SECONDS):
-            due = began + number / VISIBLE_A_SECOND
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(asyncio.create_task(one(number, due)))
-        await asyncio.gather(*tasks)
-    return times
+    began, spent = time.perf_counter(), time.process_time()
+    async with asyncio.TaskGroup() as group:
+        number = 0
+        async for moment in due(1 / VISIBLE_A_SECOND, SECONDS):
+            number += 1
+            group.create_task(one(number, moment))
+    share = (time.process_time() - spent) / (time.perf_counter() - began)
+    writing.close()
+    asking.close()
+    return times, share
 
 
-def memory() -> Iterator[Promise]:
+def memory(where: dict[str, str]) -> Iterator[Promise]:
     """What each service holds resident after all of the above."""
-    for arguments, name in (
-        ("services.commitments api", "commitments"),
-        (RELAY, "relay"),
-        (WORKER, "worker"),
-        ("services.projections api", "projections"),
-    ):
-        for pid in processes(arguments):
-            status = Path(f"/proc/{pid}/status").read_text()
-            if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
-                held = int(resident.group(1)) / 1000
-                yield Promise(f"resident: {name}", held, None, "MB", "<= 150", held <= 150, [held])
+    for name, held in resident(int(where["runner"])).items():
+        if name in SERVICES:
+            yield Promise(f"resident: {name}", held, None, "MB", "<= 150", held <= 150, [held])
 
 
 LIBRARIES: Final = ("eventsourcing", "Emmett", "message-db")
@@ -360,7 +364,7 @@ def main() -> int:
             commands(where, beside),
             imports(where, unnest),
             without_readers(where, beside),
-            memory(),
+            memory(where),
         )
         for row in rows:
             for promise in row:

@@ -18,7 +18,7 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from uuid_utils import uuid7
@@ -28,7 +28,8 @@ from muster.provision import Names, Passwords, Urls, provision
 from services.projections.database import engine
 from services.projections.projector import READERS, make
 from services.projections.read_models import READ_MODELS
-from shared.amounts import amount
+from services.projections.transaction import transaction
+from shared.amounts import Amount, amount, as_said
 from shared.codec import encode
 from shared.days import Said, last_day
 from shared.events import Entry, stored_name
@@ -112,6 +113,50 @@ def entries(size: int, seed: int = 1) -> Iterator[Entry]:
             count += 2
 
 
+def command(entry: Entry) -> dict[str, Any]:
+    """Give the line of an import that records an entry."""
+    sources = [{"url": source.url, "published_on": str(source.published_on)} for source in SOURCES]
+    match entry:
+        case CoalitionFormed():
+            do = f"PUT /v1/coalitions/{entry.coalition}"
+            body: dict[str, Any] = {"name": entry.name, "formed_on": str(entry.formed_on)}
+        case TargetSet():
+            do = f"PUT /v1/targets/{entry.target}"
+            body = {
+                "coalition": entry.coalition,
+                "capability": entry.capability,
+                "amount": as_said(entry.amount),
+                "counts": entry.counts,
+                "set_on": str(entry.set_on),
+                "due_by": str(entry.due_by),
+            }
+        case PledgeAnnounced(amount=Amount() as promised):
+            do = f"PUT /v1/pledges/{entry.pledge}"
+            body = {
+                "donors": [{"party": donor.party} for donor in entry.donors],
+                "coalition": entry.coalition,
+                "beneficiaries": [{"party": one.party} for one in entry.beneficiaries],
+                "capability": entry.capability,
+                "amount": as_said(promised),
+                "also": [as_said(also.amount) for also in entry.also],
+                "announced_on": str(entry.announced_on),
+            }
+        case DeliveryReported():
+            do = f"PUT /v1/pledges/{entry.pledge}/deliveries/{entry.delivery}"
+            body = {
+                "amount": as_said(entry.amount),
+                "also": [as_said(also.amount) for also in entry.also],
+                "delivered_on": str(entry.delivered_on),
+                "reported_by": entry.reported_by,
+            }
+        case DeliveryConfirmed():
+            do = f"POST /v1/pledges/{entry.pledge}/deliveries/{entry.delivery}/confirm"
+            body = {"by": entry.by, "on": str(entry.on)}
+        case _:
+            raise TypeError(f"no made ledger holds a {type(entry).__name__}")
+    return {"do": do, "body": body | {"sources": sources}}
+
+
 def events(size: int, seed: int = 1) -> Iterator[Recorded]:
     """Give so many events as the log would hold them, a minute apart."""
     versions: dict[str, int] = {}
@@ -165,13 +210,13 @@ async def fill(url: str, ledger: Iterable[Recorded], batch: int = 5_000) -> floa
         while part := list(islice(left, batch)):
             last = part[-1]
             size = last.position
-            async with database.begin() as conn:
+            async with transaction(database) as writing:
                 for apply in applies:
-                    await apply(conn, part)
-                await conn.exec_driver_sql(
+                    await apply(writing, part)
+                await writing.write(
                     "UPDATE checkpoints SET position = $1, head = $1, recorded_at = $2, event_id = $3::text::uuid, "
                     "updated_at = '9999-01-01'",
-                    (size, last.recorded_at, last.event_id),
+                    *(size, last.recorded_at, last.event_id),
                 )
         seconds = time.perf_counter() - began
         async with database.connect() as conn:

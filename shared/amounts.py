@@ -57,14 +57,15 @@ class Amount:
         """What this amount adds to a total."""
         return self.of(pledges=0)
 
-    def of(self, *, pledges: int) -> Vector:
-        """What this amount adds to a total, as that of so many pledges."""
+    def of(self, *, pledges: int, parts: int = 0, hangs: bool = False) -> Vector:
+        """What this amount adds to a total, as that of so many pledges and parts; `hangs`: on conditions."""
         if self.qualifier == "undisclosed":
-            return Vector(unknown=1, pledges=pledges)
+            return Vector(unknown=1, pledges=pledges, parts=parts)
         low, high = self.low, self.high
+        conditional = low if hangs else NOTHING
         if high is None:
-            return Vector(low, NOTHING, 1, 0, int(self.about), pledges)
-        return Vector(low, high, 0, 0, int(self.about), pledges)
+            return Vector(low, NOTHING, 1, 0, int(self.about), pledges, parts, NOTHING, conditional)
+        return Vector(low, high, 0, 0, int(self.about), pledges, parts, NOTHING, conditional)
 
     def __str__(self) -> str:
         """Show the amount in words, with its unit."""

@@ -48,6 +48,13 @@ MUTANTS: Final = (
         "tests/integration/test_log.py::test_whoever_takes_the_lock_sees_all_that_was_written_under_it",
     ),
     Mutant(
+        "what was foreseen is not compared with the log",
+        "migrations/commitments/versions/0002_append.py",
+        "IF head IS NOT NULL AND (",
+        "IF false AND (",
+        "tests/integration/test_log.py::test_a_log_that_is_not_as_it_was_seen_stays_as_it_is",
+    ),
+    Mutant(
         "what others wrote meanwhile is not read before deciding",
         "services/commitments/log/histories.py",
         "        if history.version < version:\n",
@@ -71,8 +78,8 @@ MUTANTS: Final = (
     Mutant(
         "a checkpoint moves from wherever it is",
         "services/projections/checkpoints.py",
-        "WHERE k.position = :old AND k.status = 'running'",
-        "WHERE k.position >= :old - 1000000000 AND k.status = 'running'",
+        "WHERE k.position = $5 AND k.status = 'running'",
+        "WHERE k.position >= $5 - 1000000000 AND k.status = 'running'",
         "tests/integration/test_projector.py::test_workers_at_the_same_time_apply_every_event_once",
     ),
     Mutant(

@@ -18,6 +18,10 @@ from shared.subjects import head_hint
 RECONNECT_S: Final = 0.5
 CONNECT_S: Final = 2
 CANCEL_S: Final = 0.5
+PAUSE_S: Final = 0.02
+BUSY: Final = 8
+"""After so many events at once writers tell nothing for PAUSE_S, and the relay pauses: the next batch is worth more."""
+
 
 log = structlog.get_logger()
 
@@ -110,11 +114,13 @@ async def _exchange(url: str, subject: str, growth: Growth, own: Growth) -> None
         await client.subscribe(subject, cb=take)
         told = 0
         while True:
-            told = max(told, await own.beyond(told, within_s=60))
+            before, told = told, max(told, await own.beyond(told, within_s=60))
             if client.is_connected:
                 try:
                     await client.publish(subject, str(told).encode())
                 except Error as error:
                     log.debug("a hint was not told", why=str(error))
+            if told - before >= BUSY:
+                await asyncio.sleep(PAUSE_S)
     finally:
         await client.close()

@@ -20,17 +20,13 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
 from services.commitments.batch_publish import MOST_IN_A_BATCH, Message, NotStored, Publisher
-from services.commitments.hints import connected
+from services.commitments.hints import BUSY, PAUSE_S, connected
 from services.commitments.jetstream import LedgerStream, RefusedByStream, StreamState
 from services.commitments.log.contract import Away, Log, Page, Row
 from shared.cloudevent import header_lines
 from shared.subjects import head_hint, subject
 
 POLL_S: Final = 0.5
-PAUSE_S: Final = 0.02
-BUSY: Final = 8
-"""After so many events at once the relay pauses for PAUSE_S: the next batch is worth more, the server is asked less."""
-
 LOOK_S: Final = 5.0  # how often an idle relay sees whether the stream is still there, and whole
 STAND_BY_S: Final = 1.0  # how long another relay may be silent before this one goes on
 STOPPED_S: Final = 5.0  # how often a relay that had to stop looks again
@@ -140,14 +136,14 @@ class Relay:
     async def _follow(self, publisher: Publisher, stream: LedgerStream, last: int) -> None:
         """Publish what the log has after `last`; return when the stream is no longer where we left it."""
         looked_at = time.monotonic()
-        async with ahead(self._log) as read:
+        async with ahead(self._log, self._ledger) as read:
             while True:
                 self._grown.clear()
-                page = await read(last)
+                page, messages = await read(last)
                 self._at(last, page.head)
                 if page.rows:
                     must_follow(last, page.rows)
-                    await publisher.publish([message(row, self._ledger) for row in page.rows], last)
+                    await publisher.publish(messages, last)
                     last = page.rows[-1].position
                     EVENTS.inc(len(page.rows))
                     self._at(last, page.head)
@@ -211,21 +207,26 @@ class Relay:
 
 
 @asynccontextmanager
-async def ahead(store: Log) -> AsyncIterator[Callable[[int], Awaitable[Page]]]:
-    """Read pages of the log; where one is full, the next is read while it is being published."""
-    reading: asyncio.Task[Page] | None = None
+async def ahead(store: Log, ledger: str) -> AsyncIterator[Callable[[int], Awaitable[tuple[Page, list[Message]]]]]:
+    """Read pages of the log, and write their messages; where one is full, the next is got while it is being stored."""
+    reading: asyncio.Task[tuple[Page, list[Message]]] | None = None
     expected = 0
 
-    async def read(after: int) -> Page:
+    async def messages(after: int) -> tuple[Page, list[Message]]:
+        page = await store.read(after, MOST_IN_A_BATCH)
+        return page, [message(row, ledger) for row in page.rows]
+
+    async def read(after: int) -> tuple[Page, list[Message]]:
         nonlocal reading, expected
         if reading is not None and expected == after:
-            page, reading = await reading, None
+            found, reading = await reading, None
         else:
-            page = await store.read(after, MOST_IN_A_BATCH)
+            found = await messages(after)
+        page, _ = found
         if page.next_after < page.head:
             expected = page.next_after
-            reading = asyncio.create_task(store.read(expected, MOST_IN_A_BATCH))
-        return page
+            reading = asyncio.create_task(messages(expected))
+        return found
 
     try:
         yield read

@@ -43,11 +43,14 @@ def main(arguments: list[str]) -> int:
                 runner.run(work(Settings.model_validate({})))
         case ["api"]:
             log_to(sys.stdout)
+            from services.projections.garbage import collect_seldom
             from services.projections.http.app import create_app
 
             settings = Settings.model_validate({})
+            app = create_app(settings)
+            collect_seldom()
             uvicorn.run(
-                create_app(settings),
+                app,
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
@@ -67,12 +70,11 @@ def main(arguments: list[str]) -> int:
 
 def rebuild(name: str, *, switch: bool, anew: bool) -> int:
     """Build a read model anew and switch to it; 1 if it could not be, or (when only checked) if it differs."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from services.projections import rebuild as rebuilding
+    from services.projections.database import ERRORS
+    from services.projections.garbage import collect_seldom
     from services.projections.projector import told
     from services.projections.read_models import READ_MODELS
-    from services.projections.worker import collect_seldom
 
     model = next((model for model in READ_MODELS if model.name == name), None)
     if model is None:
@@ -95,7 +97,7 @@ def rebuild(name: str, *, switch: bool, anew: bool) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(work)
-    except (rebuilding.CannotRebuild, SQLAlchemyError, OSError) as error:
+    except (rebuilding.CannotRebuild, *ERRORS) as error:
         bar.end()
         said = str(error) if isinstance(error, rebuilding.CannotRebuild) else told(error)
         print(f"{name} was not rebuilt: {said}", file=sys.stderr)  # noqa: T201  # it is what it has to say

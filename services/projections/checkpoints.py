@@ -10,6 +10,9 @@ from typing import Final, Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.database import rows
+from services.projections.transaction import Transaction
+
 Key = tuple[str, int]
 """Name and version of a read model."""
 
@@ -76,40 +79,35 @@ def lag_s(position: int, head: int, behind_since: datetime | None, now: datetime
     return max(0.0, (now.astimezone(UTC) - behind_since).total_seconds())
 
 
-LOAD: Final = text(
-    """
+LOAD: Final = """
     SELECT name, version, epoch, position, event_id::text, recorded_at, head, behind_since, status, reason,
            updated_at, build, CAST(extract(epoch FROM now() - updated_at) AS float8) AS unheard_s
-    FROM checkpoints WHERE (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS int[])))
-    """
-)
+    FROM checkpoints WHERE (name, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+"""
 
 
 async def load(conn: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Checkpoint]:
     """Give the checkpoints of these read models; those that the worker has not made yet are not in the answer."""
-    found = await conn.execute(LOAD, _columns(keys))
-    checkpoints = (Checkpoint(**row._mapping) for row in found)  # noqa: SLF001  # the documented way to a row as a mapping
+    checkpoints = [Checkpoint(**row) for row in await rows(conn, LOAD, *_columns(keys).values())]
     return {checkpoint.key: checkpoint for checkpoint in checkpoints}
 
 
 # The rows are locked in one order before they change: two workers whose groups overlap then wait, and do not deadlock.
-ADVANCE: Final = text(
-    """
+ADVANCE: Final = """
     UPDATE checkpoints c
-    SET position = :position, epoch = :epoch, event_id = CAST(:event_id AS uuid), recorded_at = :recorded_at,
-        head = :head, behind_since = :behind_since, updated_at = now()
+    SET position = $6, epoch = $7, event_id = $8::text::uuid, recorded_at = $9, head = $10, behind_since = $11,
+        updated_at = now()
     FROM (
         SELECT k.name, k.version
         FROM checkpoints k
-        JOIN unnest(CAST(:names AS text[]), CAST(:versions AS int[]), CAST(:epochs AS text[]), CAST(:builds AS int[]))
-          w (name, version, epoch, build)
+        JOIN unnest($1::text[], $2::int[], $3::text[], $4::int[]) w (name, version, epoch, build)
           ON k.name = w.name AND k.version = w.version AND k.epoch = w.epoch AND k.build = w.build
-        WHERE k.position = :old AND k.status = 'running'
+        WHERE k.position = $5 AND k.status = 'running'
         ORDER BY k.name, k.version FOR UPDATE OF k
     ) mine
     WHERE c.name = mine.name AND c.version = mine.version
-    """
-)
+    RETURNING c.name
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,27 +122,26 @@ class Advance:
     behind_since: datetime | None
 
 
-async def advance(conn: AsyncConnection, group: Sequence[Checkpoint], to: Advance) -> bool:
+async def advance(transaction: Transaction, group: Sequence[Checkpoint], to: Advance) -> bool:
     """Move the checkpoints of a group from where it believes them to be; False if any has moved or stopped.
 
     It must be the first statement of its transaction: whoever comes second waits here, and then finds out.
     """
-    moved = await conn.execute(
+    moved = await transaction.rows(
         ADVANCE,
-        _columns(checkpoint.key for checkpoint in group)
-        | {
-            "epochs": [checkpoint.epoch for checkpoint in group],
-            "builds": [checkpoint.build for checkpoint in group],
-            "old": group[0].position,
-            "position": to.position,
-            "epoch": to.epoch,
-            "event_id": to.event_id,
-            "recorded_at": to.recorded_at,
-            "head": to.head,
-            "behind_since": to.behind_since,
-        },
+        [checkpoint.name for checkpoint in group],
+        [checkpoint.version for checkpoint in group],
+        [checkpoint.epoch for checkpoint in group],
+        [checkpoint.build for checkpoint in group],
+        group[0].position,
+        to.position,
+        to.epoch,
+        to.event_id,
+        to.recorded_at,
+        to.head,
+        to.behind_since,
     )
-    return moved.rowcount == len(group)
+    return len(moved) == len(group)
 
 
 STOP: Final = text(

@@ -5,7 +5,7 @@ The driver would encode every value of an array by itself, in Python; joining wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 NULL: Final = "NULL"
@@ -24,10 +24,19 @@ def arrays(rows: Sequence[Sequence[Any]], *types: str) -> tuple[str, ...]:
     return tuple(_array(values, name) for values, name in zip(zip(*rows, strict=True), types, strict=True))
 
 
-def _array(values: Iterable[Any], name: str) -> str:
-    if name == QUOTED:
-        return f"{{{','.join([NULL if value is None else _quoted(value) for value in values])}}}"
-    return f"{{{','.join([NULL if value is None else str(value) for value in values])}}}"
+def _array(values: Sequence[Any], name: str) -> str:
+    first = values[0]
+    if len(set(map(id, values))) == 1:  # a column of one value only, such as what is not open
+        return f"{{{','.join([_written(first, name)] * len(values))}}}"
+    if None in values:
+        return f"{{{','.join([_written(value, name) for value in values])}}}"
+    return f"{{{','.join(map(_quoted if name == QUOTED else str, values))}}}"
+
+
+def _written(value: Any, name: str) -> str:  # noqa: ANN401  # whatever a column holds
+    if value is None:
+        return NULL
+    return _quoted(value) if name == QUOTED else str(value)
 
 
 def _quoted(value: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import NullPool
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import NullPool, event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
@@ -22,6 +24,11 @@ SERVER_SETTINGS: Final = {
 
 WRITER_SETTINGS: Final = SERVER_SETTINGS | {"synchronous_commit": "off"}
 """Of who fills read models: what a crash of the server takes back is applied again, checkpoint and rows together."""
+
+Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+ERRORS: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the database may say, and the way to it."""
 
 TRANSIENT: Final = frozenset({"08", "40", "53", "55", "57", "58"})
 """Classes of SQLSTATE: connection, rollback for concurrency, resources, locks, an operator's hand, the system."""
@@ -51,7 +58,7 @@ def engine(
             "prepared_statement_name_func": lambda: f"__muster_{uuid4()}__",
         }
         return create_async_engine(driver_url(url), poolclass=NullPool, connect_args=arguments)
-    return create_async_engine(
+    made = create_async_engine(
         driver_url(url),
         pool_size=connections,
         max_overflow=0,
@@ -59,20 +66,52 @@ def engine(
         pool_use_lifo=True,  # the connection that was used last has its statements prepared
         connect_args=arguments | {"server_settings": {**settings, "application_name": f"muster {process}"}},
     )
+    event.listen(made.sync_engine, "checkout", _see_that_it_is_open)
+    return made
+
+
+def _see_that_it_is_open(pooled: Any, *_: object) -> None:  # noqa: ANN401  # SQLAlchemy's face of the driver
+    """Leave no connection to find out at its next use that the server went away; those beside it are as old."""
+    if pooled.driver_connection.is_closed():
+        raise InvalidatePoolError("the server closed it")
+
+
+def driver(conn: AsyncConnection) -> Driver:
+    """Give the driver's connection under one of SQLAlchemy's."""
+    pooled = conn.sync_connection
+    assert pooled is not None  # noqa: S101  # it was opened
+    return pooled.connection.driver_connection  # type: ignore[return-value]  # of the dialect asyncpg
+
+
+async def rows(conn: AsyncConnection, query: str, *values: object) -> list[asyncpg.Record]:
+    """Ask with values as `$1`, `$2` ..., past SQLAlchemy, which takes longer for a row than the database does."""
+    return await driver(conn).fetch(query, *values)
+
+
+async def answers(conn: AsyncConnection, query: str, values: Mapping[str, object]) -> list[asyncpg.Record]:
+    """Ask as `rows` does, with values by their names, `:day`."""
+    numbered, names = _numbered(query)
+    return await rows(conn, numbered, *(values[name] for name in names))
+
+
+@lru_cache(maxsize=1_000)
+def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
+    names = tuple(dict.fromkeys(NAMED.findall(query)))
+    return NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", query), names
+
+
+NAMED: Final = re.compile(r"(?<!:):([a-z]\w*)")
 
 
 def is_away(error: Exception) -> bool:
     """Whether an error says that the database cannot be had now, rather than that the question was wrong."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or sqlstate(error)[:2] in TRANSIENT or is_away(_cause(error))
-    return isinstance(
-        error,
-        OSError  # TimeoutError is one
-        | asyncpg.PostgresConnectionError
-        | asyncpg.CannotConnectNowError
-        | asyncpg.TooManyConnectionsError
-        | asyncpg.OperatorInterventionError
-        | asyncpg.InternalClientError,
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in TRANSIENT
+    # TimeoutError is an OSError; an InterfaceError that is a ValueError says that a value cannot be sent
+    return isinstance(error, OSError | asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
 
 

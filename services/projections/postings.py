@@ -177,11 +177,13 @@ def plainly_opened(account: str, entry: Entry) -> Standing | None:
     day, hangs = last_day(entry.announced_on), entry.conditions is not None
     donors, beneficiaries = _parties(entry.donors), _parties(entry.beneficiaries)
     coalition, finance_type = entry.coalition or "", entry.finance_type or ""
+    said = [] if entry.amount is None else [(entry.capability, entry.amount)]
+    said += [(other.capability or entry.capability, other.amount) for other in entry.also]
     return {
-        (day, Row("pledged", coalition, donors, beneficiaries, capability, unit, finance_type)): _in_one_part(
-            value, hangs=hangs
+        (day, Row("pledged", coalition, donors, beneficiaries, capability, amount.unit, finance_type)): amount.of(
+            pledges=1, parts=1, hangs=hangs
         )
-        for (_, capability, unit), value in _measures("pledged", entry.capability, entry.amount, entry.also)
+        for capability, amount in said
     }
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from services.projections import checkpoints
 from services.projections.checkpoints import Advance, Checkpoint, Key
 from services.projections.consumer import Batch, CannotRead, Place, Stream, Unreadable
-from services.projections.database import is_away
+from services.projections.database import ERRORS, is_away
 from services.projections.read_model import Apply, ReadModel
+from services.projections.transaction import Renamed, Transaction, as_it_is, transaction
 from shared.recorded import Recorded
 
 RELOAD_S: Final = 1.0
@@ -51,11 +53,7 @@ class _Moved(Exception):
 
 
 class _Refused(Exception):
-    """A read model could not take a batch; `__cause__` says why."""
-
-    def __init__(self, key: Key) -> None:
-        super().__init__(key)
-        self.key = key
+    """Some read model could not take a batch; `__cause__` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +109,20 @@ class Projector:
     """Moves the registered read models along the stream."""
 
     def __init__(
-        self, engine: AsyncEngine, models: Collection[ReadModel], stream: Stream, *, most: int = 1_000
+        self,
+        engine: AsyncEngine,
+        models: Collection[ReadModel],
+        stream: Stream,
+        *,
+        most: int = 1_000,
+        renamed: Renamed = as_it_is,
     ) -> None:
-        """`engine` is of a role that may create schemas; `most` is how many events a transaction takes."""
+        """`engine` is of a role that may create schemas; `most` is how many events a transaction takes.
+
+        `renamed` changes the names in what read models say to the database.
+        """
         self._engine = engine
+        self._renamed = renamed
         self._models: Mapping[Key, ReadModel] = {(model.name, model.version): model for model in models}
         self._stream = stream
         self._most = most
@@ -144,7 +152,7 @@ class Projector:
             except CannotRead as error:
                 await self._note(str(error), failures)
                 failures += 1
-            except (SQLAlchemyError, OSError) as error:
+            except ERRORS as error:
                 self._doubt()
                 await self._note(f"the database: {told(error)}", failures)
                 failures += 1
@@ -156,7 +164,7 @@ class Projector:
 
         Raises:
             CannotRead: The next event cannot be had now.
-            SQLAlchemyError: The database is away, or refuses.
+            database.ERRORS: The database is away, or refuses.
         """
         if not self._prepared:
             await whole(self.prepare())
@@ -220,10 +228,19 @@ class Projector:
             await whole(self._move(group.members, batch.events, batch))
         except _Moved:
             await self._stand_by()
-        except _Refused as refused:
-            logger.warning("a batch was refused; event by event now", read_model=refused.key[0])
+        except _Refused:
+            for member in group.members:  # who it is, is found one by one
+                await self._apart(member, batch)
+
+    async def _apart(self, member: Checkpoint, batch: Batch) -> None:
+        try:
+            await whole(self._move((member,), batch.events, batch))
+        except _Moved:
+            self._doubt()
+        except _Refused:
+            logger.warning("a batch was refused; event by event now", read_model=member.name)
             # what follows one event of a batch is not what follows the batch
-            await self._alone(self.checkpoints[refused.key], replace(batch, next_at=None))
+            await self._alone(member, replace(batch, next_at=None))
 
     async def _move(self, members: Sequence[Checkpoint], events: Sequence[Recorded], batch: Batch) -> None:
         """Apply events to some read models in one transaction. Raises _Moved, _Refused, or what the database says."""
@@ -239,17 +256,20 @@ class Projector:
             behind_since=(batch.next_at or last.recorded_at) if behind else None,
         )
         try:
-            async with self._engine.begin() as conn:
-                await _advance(conn, members, to)
-                for member in members:
-                    await self._tell(conn, member, events)
+            async with transaction(self._engine, self._renamed) as writing:
+                if not await checkpoints.advance(writing, members, to):
+                    raise _Moved  # noqa: TRY301  # what is believed is in doubt then, as after any failure
+                with refusing():
+                    for member in members:
+                        await self._tell(writing, member, events)
+                    await writing.written()
         except BaseException:
             self._doubt()
             raise
         self._moved(members, to)
         self.applied += len(events)
 
-    async def _tell(self, conn: AsyncConnection, member: Checkpoint, events: Sequence[Recorded]) -> None:
+    async def _tell(self, writing: Transaction, member: Checkpoint, events: Sequence[Recorded]) -> None:
         skips = self._skips.get(member.key, frozenset())
         taken = [event for event in events if event.position not in skips] if skips else events
         if not taken:
@@ -259,12 +279,7 @@ class Projector:
             model = self._models[member.key]
             apply = model.apply if model.remembering is None else model.remembering()
         self._applies[member.key] = (member.position, apply)
-        try:
-            await apply(conn, taken)
-        except Exception as error:
-            if is_away(error):
-                raise
-            raise _Refused(member.key) from error
+        await apply(writing, taken)
 
     def _moved(self, members: Sequence[Checkpoint], to: Advance) -> None:
         for member in members:
@@ -314,8 +329,8 @@ class Projector:
                 head=max(batch.head, unreadable.position),
                 behind_since=batch.next_at or last if batch.head > unreadable.position else None,
             )
-            async with self._engine.begin() as conn:
-                moved = await checkpoints.advance(conn, passing, to)
+            async with transaction(self._engine) as writing:
+                moved = await checkpoints.advance(writing, passing, to)
             if moved:
                 self._moved(passing, to)
             self._loaded = None
@@ -342,9 +357,15 @@ class Projector:
         self._loaded = None
 
 
-async def _advance(conn: AsyncConnection, members: Sequence[Checkpoint], to: Advance) -> None:
-    if not await checkpoints.advance(conn, members, to):
-        raise _Moved
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Tell what read models make of events from a database that is away. Raises _Refused, or what says that it is."""
+    try:
+        yield
+    except Exception as error:
+        if is_away(error):
+            raise
+        raise _Refused from error
 
 
 # ------------------------------------------------------------------------------------------------ the schemas

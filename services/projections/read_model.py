@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.transaction import Transaction
 from shared.recorded import Recorded
 
-Apply: TypeAlias = Callable[[AsyncConnection, Sequence[Recorded]], Awaitable[None]]
+Apply: TypeAlias = Callable[[Transaction, Sequence[Recorded]], Awaitable[None]]
 """Takes the next events in the order of their positions, in the transaction that also moves the checkpoint.
 
 It loads what it knows of the things touched in one query, computes purely, and writes one statement a table. The

@@ -20,10 +20,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import checkpoints
@@ -124,14 +125,13 @@ async def rebuild(  # each is one thing that the caller knows
 
     Raises:
         CannotRebuild: Another rebuild of it runs, or an event cannot be taken.
-        SQLAlchemyError: The database is away; asking again goes on where it was.
+        database.ERRORS: The database is away; asking again goes on where it was.
     """
     plain = engine(database_url, process="rebuild", connections=6, pgbouncer=pgbouncer)
     filling_engine = engine(
         database_url, process="rebuild", connections=2, pgbouncer=pgbouncer, settings=WRITER_SETTINGS
     )
     new = beside(model)
-    send(filling_engine, elsewhere(model.schema, new.schema))
     stream = Stream(nats_url, ledger, most=batch)
     try:
         async with _alone(plain, model) as lock:
@@ -157,15 +157,7 @@ def beside(model: ReadModel) -> ReadModel:
 def elsewhere(here: str, there: str) -> Callable[[str], str]:
     """Give what lets a statement that names the schema `here` name `there` instead."""
     named = re.compile(rf'(?<![\w."]){re.escape(here)}(?=\.)|"{re.escape(here)}"(?=\.)')
-    return lambda statement: named.sub(there, statement)
-
-
-def send(database: AsyncEngine, renamed: Callable[[str], str]) -> None:
-    """Let every statement of an engine be sent renamed."""
-
-    @event.listens_for(database.sync_engine, "before_cursor_execute", retval=True)
-    def rename(_conn: object, _cursor: object, statement: str, parameters: object, *_: object) -> tuple[str, object]:
-        return renamed(statement), parameters
+    return lru_cache(lambda statement: named.sub(there, statement))  # read models say the same few
 
 
 def code() -> str:
@@ -182,7 +174,7 @@ class Filling(Projector):
     """The worker's loop for a new build alone, no further than `goal` (None: to the end)."""
 
     def __init__(self, database: AsyncEngine, model: ReadModel, of: ReadModel, stream: Stream, *, most: int) -> None:
-        super().__init__(database, [model], stream, most=most)
+        super().__init__(database, [model], stream, most=most, renamed=elsewhere(of.schema, model.schema))
         self.of = of
         self.key = (model.name, model.version)
         self.goal: int | None = None

@@ -45,13 +45,14 @@ class Stock:
             self.value, self.lacks = None, self.lacks or lacks
         if self.value is not None and given is not None and wanted is not None:
             before, said = self.value, self.said
-            self.value = (before + change)._replace(
+            both = before + change if said is not ZERO else change  # of most stocks it is all there is
+            self.value = both._replace(
                 low=_moved(said.low, change.low, before.low, given, wanted),
                 high=_moved(said.high, change.high, before.high, given, wanted),
                 surplus=_moved(said.surplus, change.surplus, before.surplus, given, wanted),
                 conditional=_moved(said.conditional, change.conditional, before.conditional, given, wanted),
             )
-        self.said += change
+        self.said = self.said + change if self.said is not ZERO else change
         if not self.said:  # what is not there any more needs no rate
             self.value, self.lacks = ZERO, None
 
@@ -68,13 +69,17 @@ class Valued(Generic[K]):
 def by_posting(steps: Iterable[Step[K]], to: str, rates: Rates) -> Valued[K]:
     """Convert each change by the rate of its day; `steps` are in the order of their days."""
     stocks: dict[K, Stock] = {}
-    used: set[Rate] = set()
-    for step in steps:
-        stock = stocks.setdefault(step.stock, Stock(step.unit))
-        given, wanted = rates.of(step.unit, step.day), rates.of(to, step.day)
-        lacks = (step.unit if given is None else to, step.day)
-        used.update(rate for rate in (given, wanted) if rate is not None and rate.currency != "EUR")
-        stock.take(step.change, given, wanted, lacks)
+    found: dict[tuple[str, date], tuple[Rate | None, Rate | None]] = {}  # the steps of a day have the same rates
+    for day, name, unit, change in steps:
+        stock = stocks.get(name)
+        if stock is None:
+            stock = stocks[name] = Stock(unit)
+        rate = found.get((unit, day))
+        if rate is None:
+            rate = found[unit, day] = rates.of(unit, day), rates.of(to, day)
+        given, wanted = rate
+        stock.take(change, given, wanted, (unit if given is None else to, day))
+    used = {rate for both in found.values() for rate in both if rate is not None and rate.currency != "EUR"}
     return _valued(stocks, used)
 
 
@@ -115,9 +120,9 @@ def _moved(said: Decimal, change: Decimal, value: Decimal, given: Rate, wanted: 
     Away from zero it moves by the rate of the day; towards zero it shrinks as what was said does, beyond it it begins
     anew.
     """
-    after = said + change
     if not change:
         return value
+    after = said + change
     if not said or (said > 0) == (change > 0):
         return value + convert(change, given, wanted)
     if (after > 0) == (said > 0) and after:

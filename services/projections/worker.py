@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 from collections.abc import Iterator
-from typing import Final
 
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,12 +20,10 @@ from starlette.routing import Route
 from services.projections.consumer import Stream
 from services.projections.database import WRITER_SETTINGS, engine
 from services.projections.figures import families
+from services.projections.garbage import collect_seldom
 from services.projections.projector import Projector
 from services.projections.read_models import READ_MODELS
 from services.projections.settings import Settings
-
-GARBAGE: Final = (20_000, 10, 10)
-"""Collect seldom: what is decoded and posted holds no cycles."""
 
 
 async def work(settings: Settings) -> None:
@@ -62,13 +58,6 @@ async def work(settings: Settings) -> None:
         await serving
         await stream.close()
         await database.dispose()
-
-
-def collect_seldom() -> None:
-    """Let this process, which applies events, look for cycles as seldom as is good for it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
 
 
 class Server(uvicorn.Server):

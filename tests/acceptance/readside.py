@@ -16,12 +16,13 @@ from services.projections.http.app import create_app
 from services.projections.projector import READERS, make
 from services.projections.read_models import READ_MODELS
 from services.projections.settings import Settings
+from services.projections.transaction import transaction
 from shared.events import Entry
 from shared.recorded import Recorded
 from tests.integration.streams import recorded
 
 HEARD = text("UPDATE checkpoints SET updated_at = '9999-01-01'")  # there is no worker here to be heard of
-ADVANCE = text("UPDATE checkpoints SET position = :position, head = :head, behind_since = :since, recorded_at = :at")
+ADVANCE = "UPDATE checkpoints SET position = $1, head = $2, recorded_at = $3, behind_since = $4"
 
 
 @dataclass
@@ -40,13 +41,13 @@ class ReadSide:
 
     async def take(self, new: Sequence[Recorded], *, head: int | None = None) -> None:
         """Apply events; `head` says that the log goes on beyond them."""
-        async with self.worker.begin() as conn:
-            last = new[-1]
-            behind = head is not None and head > last.position
-            place = {"position": last.position, "head": head or last.position, "at": last.recorded_at}
-            await conn.execute(ADVANCE, place | {"since": last.recorded_at if behind else None})
+        last = new[-1]
+        behind = head is not None and head > last.position
+        async with transaction(self.worker) as writing:
+            since = last.recorded_at if behind else None
+            await writing.write(ADVANCE, last.position, head or last.position, last.recorded_at, since)
             for model in READ_MODELS:
-                await model.apply(conn, new)
+                await model.apply(writing, new)
         self.events += new
 
     async def get(self, address: str, expect: int = 200, **parameters: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import date
 
 import pytest
@@ -10,7 +12,8 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from services.projections.http import asof, totals
-from services.projections.http.remembered import Answer, Memory
+from services.projections.http.problems import Problem
+from services.projections.http.remembered import Answer, Latest, Memory, Remembered
 from shared.days import Said
 from tests.acceptance.readside import ReadSide, a_read_side
 from tests.examples import a_coalition, a_pledge, pieces
@@ -37,6 +40,62 @@ def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(totals, "totals", counted)
     return seen
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each look at the checkpoints of who remembers."""
+    seen: list[int] = []
+    look = Latest._look
+
+    async def counted(latest: Latest) -> None:
+        await look(latest)
+        seen.append(1)
+
+    monkeypatch.setattr(Latest, "_look", counted)
+    return seen
+
+
+async def enough(seen: list[int], many: int) -> None:
+    """Wait until so many were seen."""
+    while len(seen) < many:
+        await asyncio.sleep(0.001)
+
+
+@dataclass
+class Held:
+    """Keeps totals from being worked out until told to go on."""
+
+    asked: list[int] = field(default_factory=list)  # one for each who asks what is not in memory
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    worked_out: int = 0
+    fails: Problem | None = None
+
+    async def until(self, many: int) -> None:
+        """Wait until so many are being worked out."""
+        while self.worked_out < many:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    found = Held()
+    whole, awaited = totals.totals, Remembered._awaited
+
+    async def counted(remembered: Remembered, key: tuple[str, ...], wanted: int, furthest: int) -> Answer | None:
+        found.asked.append(1)
+        return await awaited(remembered, key, wanted, furthest)
+
+    async def slowly(*args: object, **more: object) -> object:
+        found.worked_out += 1
+        await found.go.wait()
+        if found.fails is not None:
+            raise found.fails
+        return await whole(*args, **more)  # type: ignore[arg-type]  # passed on as they are
+
+    monkeypatch.setattr(totals, "totals", slowly)
+    monkeypatch.setattr(Remembered, "_awaited", counted)
+    return found
 
 
 async def test_an_answer_is_worked_out_once_while_nothing_moves(side: ReadSide, worked_out: list[str]) -> None:
@@ -78,6 +137,59 @@ async def test_a_position_that_is_reached_makes_no_difference_and_one_that_is_no
     assert len(worked_out) == 1
     await side.get(TOTALS, min_position=3, expect=503)
     await side.get(TOTALS, min_position="two", expect=422)
+
+
+async def test_who_waits_for_positions_that_come_together_gets_one_answer(
+    side: ReadSide, worked_out: list[str], looks: list[int]
+) -> None:
+    """Given ten who wait for ten positions / When all of them are applied at once / Then it is worked out once."""
+    waiting = [asyncio.create_task(side.client.get(TOTALS, params={"min_position": 3 + n})) for n in range(10)]
+    await enough(looks, 3)
+    assert worked_out == []
+    await side.record(*(a_pledge(f"more-{n}", pieces(1), coalition="drones") for n in range(10)))
+    answers = await asyncio.gather(*waiting)
+    assert worked_out == [TOTALS]
+    assert {answer.content for answer in answers} == {answers[0].content}
+    assert answers[0].json()["totals"][0]["low"] == "510"
+    assert {answer.headers["Ledger-Position"] for answer in answers} == {"12"}
+
+
+async def test_who_asks_while_the_same_is_worked_out_gets_that_answer_unless_it_began_too_early(
+    side: ReadSide, held: Held
+) -> None:
+    """Given a question that is being worked out / When it is asked again / Then it is not worked out again for that.
+
+    But for whoever wants what was recorded since, it is.
+    """
+    first = asyncio.create_task(side.client.get(TOTALS))
+    await held.until(1)
+    again = asyncio.create_task(side.client.get(TOTALS))
+    await enough(held.asked, 2)
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    later = asyncio.create_task(side.client.get(TOTALS, params={"min_position": 3}))
+    await held.until(2)
+    held.go.set()
+    lows = [(await task).json()["totals"][0]["low"] for task in (first, again, later)]
+    assert lows == ["500", "500", "507"]
+    assert held.worked_out == 2
+
+
+async def test_a_problem_is_nobody_elses_answer(side: ReadSide, held: Held) -> None:
+    held.fails = Problem("unknown", "of the one who asked")
+    first = asyncio.create_task(side.client.get(TOTALS))
+    await held.until(1)
+    again = asyncio.create_task(side.client.get(TOTALS))
+    await enough(held.asked, 2)
+    held.go.set()
+    assert [(await task).status_code for task in (first, again)] == [404, 404]
+    assert held.worked_out == 2
+
+
+async def test_a_read_model_that_stays_behind_keeps_nobody_waiting_who_does_not_read_it(side: ReadSide) -> None:
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    async with side.worker.begin() as conn:
+        await conn.execute(text("UPDATE checkpoints SET position = 2 WHERE name = 'pledges'"))
+    assert (await side.get(TOTALS, min_position=3))["totals"][0]["low"] == "507"
 
 
 async def test_who_has_an_answer_is_told_so_from_memory(side: ReadSide, worked_out: list[str]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.projections.database import engine
 from services.projections.projector import make
 from services.projections.read_model import ReadModel
+from services.projections.transaction import transaction
 from shared.recorded import Recorded
 
 
@@ -32,8 +33,8 @@ async def apply(database: AsyncEngine, model: ReadModel, events: Sequence[Record
     """Apply events in batches that end at `cuts`."""
     for start, end in pairwise([0, *sorted(set(cuts)), len(events)]):
         if events[start:end]:
-            async with database.begin() as conn:
-                await model.apply(conn, events[start:end])
+            async with transaction(database) as writing:
+                await model.apply(writing, events[start:end])
 
 
 async def contents(database: AsyncEngine, model: ReadModel) -> str:

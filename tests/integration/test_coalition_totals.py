@@ -27,6 +27,7 @@ from services.projections.read_models.coalition_totals import (
     remembering,
     totals,
 )
+from services.projections.transaction import transaction
 from shared.amounts import ZERO, Vector
 from shared.events import Entry
 from shared.events.pledges import Relation, Share
@@ -59,8 +60,8 @@ async def apply(
     take = remembering()
     edges = [0, *sorted(set(cuts)), len(events)]
     for start, end in pairwise(edges):
-        async with database.begin() as conn:
-            await (COALITION_TOTALS.apply if forget else take)(conn, events[start:end])
+        async with transaction(database) as writing:
+            await (COALITION_TOTALS.apply if forget else take)(writing, events[start:end])
 
 
 class Rule:

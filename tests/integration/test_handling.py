@@ -531,14 +531,47 @@ async def broken_line(commitments_url: str) -> AsyncIterator[BrokenLine]:
         await log.close()
 
 
-async def test_a_connection_lost_in_commit_records_once_and_tells_every_caller(broken_line: BrokenLine) -> None:
+async def test_a_batch_that_finds_the_log_as_the_last_one_left_it_takes_one_round_trip(broken_line: BrokenLine) -> None:
+    ledger, line = broken_line.ledger, broken_line.line
+    for name in "ab":  # the statement is prepared
+        await told(ledger, a_pledge(name))
+    trips = 0
+
+    def counted(_: bytes) -> bool:
+        nonlocal trips
+        trips += 1
+        return False
+
+    line.watch = counted
+    await told_at_once(ledger, a_pledge("c"), a_delivery(of="c"), a_delivery(of="a"))
+    assert trips == 1
+
+
+async def test_who_foresaw_another_log_than_there_is_looks_at_it(replica: Replica) -> None:
+    one, other = replica(), replica()
+    await told(one, a_pledge())
+    await told(other, a_delivery("d1"))
+    [again, new, elsewhere] = await told_at_once(one, a_delivery("d1"), a_delivery("d2"), a_pledge("y"))
+    assert isinstance(again, Outcome)
+    assert isinstance(new, Outcome)
+    assert isinstance(elsewhere, Outcome)
+    assert [(again.new, again.position), (new.version, new.position), elsewhere.position] == [(False, 2), (3, 3), 4]
+
+
+@pytest.mark.parametrize("foreseen", [True, False])
+async def test_a_connection_lost_in_commit_records_once_and_tells_every_caller(
+    broken_line: BrokenLine, foreseen: bool
+) -> None:
     ledger, line = broken_line.ledger, broken_line.line
     await told(ledger, a_pledge())
+    if not foreseen:
+        ledger._batcher._held.clear()
+    committing = b'"d2"' if foreseen else b"COMMIT"
     to_cut = 1
 
     def in_commit(data: bytes) -> bool:
         nonlocal to_cut
-        if b"COMMIT" in data and to_cut:
+        if committing in data and to_cut:
             to_cut -= 1
             return True
         return False
@@ -557,6 +590,7 @@ async def test_a_connection_lost_in_commit_records_once_and_tells_every_caller(b
 async def test_a_connection_lost_before_commit_records_once(broken_line: BrokenLine) -> None:
     ledger, line = broken_line.ledger, broken_line.line
     await told(ledger, a_pledge())
+    ledger._batcher._held.clear()  # so that the batch has to look first, and commits in a step of its own
     to_cut = 1
 
     def in_insert(data: bytes) -> bool:

@@ -22,7 +22,7 @@ import uuid_utils
 from muster.embedded import Port
 from muster.provision import PROJECT, heads
 from services.commitments.log import store
-from services.commitments.log.contract import READ_BYTES, Away, Filter, Log, Receipt, Rejected, Row
+from services.commitments.log.contract import READ_BYTES, Away, Filter, Log, Look, Receipt, Rejected, Row
 from services.commitments.log.memory import MemoryLog
 from services.commitments.log.store import LOCK, REVISION, PostgresLog, opened
 from tests.conftest import Database
@@ -254,6 +254,50 @@ async def test_whoever_takes_the_lock_sees_all_that_was_written_under_it(another
     await asyncio.gather(*(write(another(), 10) for _ in range(6)))
     rows = (await another().read(0, 100)).rows
     assert [row.position for row in rows] == list(range(1, 61))
+
+
+async def test_a_log_that_is_as_it_was_seen_is_added_to_at_once(log: Log) -> None:
+    await added(log, a_row(1, "pledge-x"), receipts=(Receipt("c", "f", "{}"),))
+    seen = Look(1, NOON, {"pledge-x": 1, "pledge-y": 0}, {})
+    new = [a_row(2, "pledge-x", 2), a_row(3, "pledge-y", 1)]
+    assert await log.append(seen, new, [Receipt("d", "g", "{}")], NOON)
+    assert (await log.read(1, 9)).rows == new
+    async with log.transaction() as transaction:
+        look = await transaction.look(["pledge-x", "pledge-y"], ["c", "d"])
+    assert (look.position, look.versions, set(look.receipts)) == (3, {"pledge-x": 2, "pledge-y": 1}, {"c", "d"})
+
+
+@pytest.mark.parametrize(
+    ("seen", "command"),
+    [
+        (Look(1, NOON, {"pledge-x": 1}, {}), "new"),
+        (Look(3, NOON, {"pledge-x": 1}, {}), "new"),
+        (Look(2, NOON, {"pledge-x": 2}, {}), "new"),
+        (Look(2, NOON, {"pledge-x": 1, "pledge-y": 0}, {}), "new"),
+        (Look(2, NOON, {"pledge-x": 1, "pledge-z": 1}, {}), "new"),
+        (Look(2, NOON, {"pledge-x": 1}, {}), "known"),
+    ],
+    ids=["it has grown", "it has shrunk", "a version", "a stream is used", "a stream is not used", "a receipt"],
+)
+async def test_a_log_that_is_not_as_it_was_seen_stays_as_it_is(log: Log, seen: Look, command: str) -> None:
+    await added(log, a_row(1, "pledge-x", 1), a_row(2, "pledge-y", 1), receipts=(Receipt("known", "f", "{}"),))
+    assert not await log.append(seen, [a_row(3, "pledge-new", 1)], [Receipt(command, "g", "{}")], NOON)
+    async with log.transaction() as transaction:
+        look = await transaction.look(["pledge-new"], ["new", "known"])
+    assert (look.position, look.versions) == (2, {})
+    assert {command: receipt.fingerprint for command, receipt in look.receipts.items()} == {"known": "f"}
+
+
+async def test_whoever_adds_at_once_waits_for_the_lock_and_sees_what_was_written_under_it(another: Another) -> None:
+    one, other = another(), another()
+    await added(other)  # is connected
+    seen = Look(0, None, {"pledge-x": 0}, {})
+    async with one.transaction() as transaction:
+        await transaction.append([a_row(1)], [], NOON)
+        adding = asyncio.create_task(other.append(seen, [a_row(1)], [Receipt("c", "f", "{}")], NOON))
+        await asyncio.sleep(0.05)
+    assert not await adding
+    assert await one.head() == 1
 
 
 async def test_a_log_has_one_epoch(another: Another) -> None:

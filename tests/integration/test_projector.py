@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, func, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import checkpoints, projector
 from services.projections.checkpoints import Checkpoint, NotStopped
@@ -21,6 +21,7 @@ from services.projections.consumer import Batch, Place, Stream
 from services.projections.database import engine
 from services.projections.projector import Projector, lowest
 from services.projections.read_model import Apply, ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.recorded import Recorded
 from shared.subjects import EPOCH
 from tests.examples import a_delivery, a_pledge, pieces
@@ -40,29 +41,32 @@ def noting(name: str = "notes", *, poison: int = 0, remembers: bool = False) -> 
     """Notes each position; told one twice, it notes it twice. It cannot take the position `poison`."""
     metadata = MetaData(schema=schema(name, 1))
     table = Table("notes", metadata, Column("position", BigInteger), Column("total", Text))
+    insert = f"INSERT INTO {table.fullname} VALUES ($1, $2)"  # noqa: S608 - a name of ours
+    summed = f"SELECT sum(position) FROM {table.fullname}"  # noqa: S608 - a name of ours
 
-    async def note(conn: AsyncConnection, events: Sequence[Recorded], total: int) -> None:
+    async def note(writing: Transaction, events: Sequence[Recorded], total: int) -> None:
         for event in events:
             total += event.position
-            await conn.execute(insert(table).values(position=event.position, total=str(total)))
+            await writing.write(insert, event.position, str(total))
             if event.position == poison:
                 raise Poisoned("not this one")
 
-    async def noted(conn: AsyncConnection) -> int:
-        return int(await conn.scalar(select(func.sum(table.c.position))) or 0)
+    async def noted(writing: Transaction) -> int:
+        [[total]] = await writing.rows(summed)
+        return int(total or 0)
 
-    async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
-        await note(conn, events, await noted(conn))
+    async def apply(writing: Transaction, events: Sequence[Recorded]) -> None:
+        await note(writing, events, await noted(writing))
 
     def remembering() -> Apply:
         memory: list[int] = []
 
-        async def apply_and_remember(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+        async def apply_and_remember(writing: Transaction, events: Sequence[Recorded]) -> None:
             if not memory:
-                memory.append(await noted(conn))
+                memory.append(await noted(writing))
             before = memory[0]
             memory[0] += sum(event.position for event in events)
-            await note(conn, events, before)
+            await note(writing, events, before)
 
         return apply_and_remember
 
@@ -212,10 +216,10 @@ async def test_a_worker_told_to_end_finishes_the_batch_that_it_has_begun(bench: 
     notes = noting()
     begun = asyncio.Event()
 
-    async def slowly(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+    async def slowly(writing: Transaction, events: Sequence[Recorded]) -> None:
         begun.set()
-        await conn.execute(text("SELECT pg_sleep(0.3)"))
-        await notes.apply(conn, events)
+        await writing.rows("SELECT pg_sleep(0.3)")
+        await notes.apply(writing, events)
 
     await bench.published.put(a_ledger(10))
     async with bench.working(replace(notes, apply=slowly)):
@@ -265,8 +269,8 @@ async def test_a_worker_forgets_what_it_learned_in_a_transaction_that_failed(ben
         assert notes.remembering is not None
         inner = notes.remembering()
 
-        async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
-            await inner(conn, events)
+        async def apply(writing: Transaction, events: Sequence[Recorded]) -> None:
+            await inner(writing, events)
             if next(failures, False):
                 raise ConnectionResetError("after all was written")
 

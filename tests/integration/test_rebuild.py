@@ -17,7 +17,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections import checkpoints, rebuild
 from services.projections.checkpoints import Checkpoint
@@ -30,6 +30,7 @@ from services.projections.read_models import READ_MODELS
 from services.projections.read_models.coalition_totals import COALITION_TOTALS
 from services.projections.rebuild import CannotRebuild, Progress, Rebuilt
 from services.projections.settings import Settings
+from services.projections.transaction import Transaction
 from shared.recorded import Recorded
 from tests.integration.copies import contents
 from tests.integration.random_ledgers import Dice
@@ -313,10 +314,10 @@ async def test_two_rebuilds_at_once_refuse(ledger: Ledger) -> None:
 def picky(at: int) -> ReadModel:
     """The same read model, but for an event that it cannot take."""
 
-    async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+    async def apply(writing: Transaction, events: Sequence[Recorded]) -> None:
         if any(event.position == at for event in events):
             raise ValueError("not this one")
-        await COALITION_TOTALS.apply(conn, events)
+        await COALITION_TOTALS.apply(writing, events)
 
     return replace(COALITION_TOTALS, apply=apply, remembering=None)
 

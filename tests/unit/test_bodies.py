@@ -35,7 +35,7 @@ from services.commitments.http.commands import (
 from services.commitments.http.forms import REMEMBERED, AmountForm, remembering
 from services.commitments.http.problems import Problem
 from services.commitments.http.recording import identified
-from services.commitments.http.requests import parsed
+from services.commitments.http.requests import parsed, quickly, slowly
 from shared.amounts import Amount
 from shared.codec import CITATION, decode, encode, to_json
 from shared.events import EVENT_TYPES, Amendment, Entry, stored_name
@@ -431,7 +431,8 @@ def test_an_amendment_is_not_corrected() -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b" ", b"{", b"[1,]", b"{'a': 1}", b"NaN", b"[Infinity]", b"-Infinity", b'{"a":1,"a":1}', b"\xff", b'"\xc3"',
-     b"\xef\xbb\xbf{}", b"[" * 100_000, b"1" * 5_000, b'"\x01"', '{"a": 1}'.encode("utf-16")],
+     b"\xef\xbb\xbf{}", b"[" * 100_000, b"1" * 5_000, b'"\x01"', '{"a": 1}'.encode("utf-16"),
+     b'[{"a": {"b": "c", "b": "d"}}]', b'{"a": "b", "a": "b"}', b'{"a": [], "b": [1], "a": []}'],
 )  # fmt: skip
 def test_what_is_not_strictly_json_is_refused(text: bytes) -> None:
     with pytest.raises(Problem) as found:
@@ -458,6 +459,34 @@ def test_what_a_log_cannot_hold_is_refused_where_it_stands(text: bytes, pointer:
 )
 def test_json_is_read_as_it_is_written(value: object) -> None:
     assert parsed(json.dumps(value).encode()) == value
+    assert parsed(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+def written(value: object) -> str:
+    """JSON of lists, pairs (an object, in which a name may stand twice), and what is written already."""
+    match value:
+        case list():
+            return f"[{', '.join(map(written, value))}]"
+        case dict():
+            pairs = ",".join(f'"{name}" :{written(item)}' for name, item in value["pairs"])
+            return f"{{{pairs}}}"
+        case _:
+            return str(value)
+
+
+@given(
+    st.recursive(
+        st.sampled_from(
+            ['""', '"a"', '"é:\u007f"', '"\\\\"', '"\\""', '"', "1", "-0", "1.50", "1e999", "9" * 30, "null", "tru"]
+        ),
+        lambda inner: (
+            st.lists(inner) | st.fixed_dictionaries({"pairs": st.lists(st.tuples(st.sampled_from("abc"), inner))})
+        ),
+    ).map(written)
+)
+def test_what_is_read_quickly_is_what_is_read_with_care(text: str) -> None:
+    found = quickly(text.encode())
+    assert found is msgspec.UNSET or found == slowly(text.encode())
 
 
 # ------------------------------------------------------------------------------------------------ parts seen before

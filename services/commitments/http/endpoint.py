@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.commitments.domain.refusals import Refused
 from services.commitments.handling import Ledger, Overloaded, Unavailable
@@ -60,13 +60,9 @@ class Endpoint:
         method: str = scope["method"]
         begun = time.perf_counter()
 
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._count(method, message["status"], time.perf_counter() - begun)
-            await send(message)
-
         response = await self._respond(Request(scope, receive), method)
-        await response(scope, receive, noting)
+        self._count(method, response.status_code, time.perf_counter() - begun)
+        await response(scope, receive, send)
 
     async def _respond(self, request: Request, method: str) -> Response:
         handler = self._handlers.get(method)

@@ -266,7 +266,8 @@ class Quantity(Form):
 
     def said_of(self, unit: str) -> Amount:
         """Give the interval in a unit. Raises an error that pydantic places at the amount."""
-        chosen = [name for name in QUALIFIERS if getattr(self, name) is not None]
+        said = self.model_fields_set
+        chosen = [name for name in QUALIFIERS if name in said]  # none of them can be said to be null
         if len(chosen) > 1:
             raise refuse("qualifier", f"one qualifier, not {len(chosen)}: {', '.join(chosen)}")
         if not chosen and self.words is None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
+import msgspec
+from msgspec import UNSET
 from starlette.requests import ClientDisconnect, Request
 
 from services.commitments.http.problems import Problem, problem, wrong_field
@@ -64,6 +66,28 @@ async def bounded(request: Request, headers: Mapping[str, str], most: int = MOST
 
 def parsed(body: bytes) -> object:
     """Read strict JSON: UTF-8, no NaN, no name twice, no text that the log could not hold. Raises Problem."""
+    found = quickly(body)
+    return slowly(body) if found is UNSET else found
+
+
+def quickly(body: bytes) -> object:
+    """Read what is strict JSON at first sight; UNSET for what has to be read with more care.
+
+    Without a backslash every quote begins or ends a text. A name that stands twice is dropped by the reader; what it
+    gave has fewer quotes then.
+    """
+    if b"\\" in body:
+        return UNSET
+    try:
+        value: object = msgspec.json.decode(body)
+        same = msgspec.json.encode(value).count(b'"') == body.count(b'"')
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return UNSET
+    return value if same else UNSET
+
+
+def slowly(body: bytes) -> object:
+    """Read any strict JSON, and say what is wrong with what is not. Raises Problem."""
     if not body.strip():
         raise problem("not-json", "the body is empty")
     try:

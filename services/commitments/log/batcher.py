@@ -17,9 +17,9 @@ import structlog
 import uuid_utils
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.commitments.domain.commands import Retract
-from services.commitments.domain.history import History
-from services.commitments.log.contract import Away, Log, Transaction
+from services.commitments.domain.commands import Retract, stream_of
+from services.commitments.domain.history import History, subject_of
+from services.commitments.log.contract import Away, Log, Look, Transaction
 from services.commitments.log.histories import Histories, histories_of, up_to_date
 from services.commitments.log.outcome import Outcome, Overloaded, Unavailable
 from services.commitments.log.settling import Decide, Proposal, Settled, Settling, clock, settle, streams_of
@@ -41,7 +41,7 @@ BATCHES: Final = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 500),
 )
 COMMIT: Final = Histogram(
-    "muster_batch_seconds", "From taking the log's lock to the end of the commit",
+    "muster_batch_seconds", "From settling a batch to the end of its commit",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )  # fmt: skip
 QUEUE: Final = Gauge("muster_queue_commands", "Commands that wait for a batch")
@@ -128,6 +128,8 @@ class Batcher:
         self._grown = grown
         self._now = now
         self._held = Histories(HELD_ENTRIES)
+        self._position = 0  # of the log's head, as this process last knew it
+        self._left: Look | None = None  # the log as the last batch left it, if it is likely to be found so
         self._queue: deque[Waiting] = deque()
         self._bytes = 0
         self._some = asyncio.Event()
@@ -252,29 +254,83 @@ class Batcher:
 
     async def _settled(self, proposals: list[Proposal]) -> Settled:
         """Settle proposals in a transaction of the log. Raises Away and Rejected as that does."""
+        with COMMIT.time():
+            settled = await self._foreseen(proposals) or await self._locked(proposals)
+        BATCHES.observe(len(proposals))
+        return settled
+
+    async def _foreseen(self, proposals: list[Proposal]) -> Settled | None:
+        """Settle proposals on the log as the last batch left it, and have that added if the log is still so.
+
+        None where it is not, or is not likely to be; then nothing has happened, and looking first is the way.
+        """
+        left, self._left = self._left, None
+        if left is None or self._need_a_look(proposals):
+            return None
+        streams = streams_of(proposals)
+        histories = {stream: self._held.get(stream) or History(stream=stream) for stream in streams}
+        seen = left._replace(versions={stream: history.version for stream, history in histories.items()})
+        settled = self._settle(proposals, seen, histories)
+        receipts = list(settled.receipts.values())
+        if not receipts or not await self._log.append(seen, settled.rows, receipts, settled.at):
+            return None
+        self._keep(seen, settled, histories)
+        return settled
+
+    def _need_a_look(self, proposals: list[Proposal]) -> bool:
+        """Whether some are about a thing that is not held, nor opened here; or about whatever names it (a retraction).
+
+        What they name beside it is held, needs no registration, or is looked at once and held then.
+        """
+        said = [proposal.entry for proposal in proposals]
+        opened = {entry.stream for entry in said if entry is not None and entry.OPENS and subject_of(entry) is None}
+        return any(
+            isinstance(command, Retract) or not (stream_of(command) in opened or self._held.get(stream_of(command)))
+            for command in (proposal.command for proposal in proposals)
+        )
+
+    async def _locked(self, proposals: list[Proposal]) -> Settled:
+        """Settle proposals under the log's lock, with all they need read under it."""
         streams = streams_of(proposals)
         first = proposals[0].command
-        with COMMIT.time():
-            async with self._log.transaction() as transaction:
-                look = await transaction.look(streams, {proposal.identity.command_id for proposal in proposals})
-                heads = {stream: look.versions.get(stream, 0) for stream in streams}
-                histories = await up_to_date(self._held, transaction, heads)
-                referrers = await referring(transaction, first, histories) if isinstance(first, Retract) else ()
-                settling = Settling(
-                    decide=self._decide,
-                    look=look,
-                    histories=histories,
-                    referrers=referrers,
-                    states=self._states,
-                    now=self._now(),
-                    new_id=new_id,
-                )
-                settled = settle(settling, proposals)
-                if settled.receipts:
-                    await transaction.append(settled.rows, list(settled.receipts.values()), settled.at)
-        BATCHES.observe(len(proposals))
-        self._held.keep((histories | settled.changed).values())
+        async with self._log.transaction() as transaction:
+            look = await transaction.look(streams, {proposal.identity.command_id for proposal in proposals})
+            heads = {stream: look.versions.get(stream, 0) for stream in streams}
+            histories = await up_to_date(self._held, transaction, heads)
+            referrers = await referring(transaction, first, histories) if isinstance(first, Retract) else ()
+            settled = self._settle(proposals, look, histories, referrers)
+            if settled.receipts:
+                await transaction.append(settled.rows, list(settled.receipts.values()), settled.at)
+        self._keep(look, settled, histories)
         return settled
+
+    def _settle(
+        self,
+        proposals: list[Proposal],
+        look: Look,
+        histories: Mapping[str, History],
+        referrers: tuple[str, ...] = (),
+    ) -> Settled:
+        settling = Settling(
+            decide=self._decide,
+            look=look,
+            histories=histories,
+            referrers=referrers,
+            states=self._states,
+            now=self._now(),
+            new_id=new_id,
+        )
+        return settle(settling, proposals)
+
+    def _keep(self, look: Look, settled: Settled, histories: dict[str, History]) -> None:
+        """Hold what is known after a batch; how the log was left only if nobody else adds to it or says things again.
+
+        Foreseeing pays where it comes true: other replicas, and a file that is imported anew, would be in its way.
+        """
+        self._held.keep((histories | settled.changed).values())
+        alone, self._position = look.position == self._position, look.position + len(settled.rows)
+        if alone and not look.receipts:
+            self._left = Look(self._position, settled.at if settled.rows else look.recorded_at, {}, {})
 
 
 async def referring(transaction: Transaction, command: Retract, histories: Mapping[str, History]) -> tuple[str, ...]:

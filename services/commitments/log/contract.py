@@ -125,6 +125,14 @@ class Log(Protocol):
         """
         ...
 
+    async def append(self, seen: Look, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> bool:
+        """Add rows and receipts in a transaction of their own, if the log is as `seen` says; whether that was so.
+
+        Compared, under the lock, are the head and every version of `seen` (0: never used), and that none of the
+        commands has a receipt. False: nothing has happened. Raises Away and Rejected as a transaction does.
+        """
+        ...
+
     async def read(self, after: int, limit: int, where: Filter = EVERYTHING) -> Page:
         """Give up to `limit` rows past position `after`, of at most READ_BYTES."""
         ...

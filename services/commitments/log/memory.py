@@ -42,6 +42,16 @@ class MemoryLog:
             yield transaction
             self._commit(transaction)
 
+    async def append(self, seen: Look, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> bool:
+        """See contract.Log."""
+        async with self.transaction() as transaction:
+            now = await transaction.look(seen.versions, [receipt.command_id for receipt in receipts])
+            used = {stream: version for stream, version in seen.versions.items() if version}
+            if (now.position, now.versions, now.receipts) != (seen.position, used, {}):
+                return False
+            await transaction.append(rows, receipts, at)
+        return True
+
     def _commit(self, transaction: MemoryTransaction) -> None:
         """Add what was staged. Raises Rejected where PostgreSQL has a constraint."""
         versions: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """The log in PostgreSQL: every statement beside the function that runs it.
 
-The batch has a connection of its own: one transaction at a time, four round trips (begin and lock, look, append,
-commit). Reads share a small pool.
+The batch has a connection of its own, and one transaction at a time: one round trip where it foresaw what the log is
+like, else four (begin and lock, look, append, commit). Reads share a small pool.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.commitments.log.contract import (
 LOCK: Final = 0x6C6F67
 """The key of the advisory lock that every writer of a log holds while it adds to it ("log")."""
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The migration that these statements need."""
 
 CONNECT_S: Final = 2.0
@@ -75,31 +75,8 @@ CONCERNED: Final = """
     SELECT position, stream FROM events WHERE about @> ARRAY[$1::text] AND position > $2 ORDER BY position LIMIT $3
 """
 
-APPEND: Final = """
-    WITH added AS (
-        INSERT INTO events (
-            position, recorded_at, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
-            traceparent, coalitions, about, payload
-        )
-        SELECT
-            position, $1, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
-            traceparent, string_to_array(coalitions, ' '), string_to_array(about, ' '), payload
-        FROM unnest(
-            $2::bigint[], $3::uuid[], $4::integer[], $5::date[], $6::date[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
-        ) AS row (
-            position, event_id, version, happened_on, reported_on, stream, type, recorded_by, command_id,
-            traceparent, coalitions, about, payload
-        )
-    ), moved AS (
-        INSERT INTO streams (stream, version)
-        SELECT * FROM unnest($15::text[], $16::integer[])
-        ON CONFLICT (stream) DO UPDATE SET version = excluded.version
-    )
-    INSERT INTO commands (command_id, recorded_at, fingerprint, outcome)
-    SELECT command_id, $1, fingerprint, outcome
-    FROM unnest($17::text[], $18::text[], $19::text[]) AS receipt (command_id, fingerprint, outcome)
-"""
+APPEND: Final = f"SELECT append({', '.join(f'${number}' for number in range(1, 23))})"
+"""The function of migration 0002. It takes the lock, too."""
 
 COLUMNS: Final = """
     position, recorded_at, event_id::text, version, happened_on, reported_on, stream, type, recorded_by, command_id,
@@ -131,14 +108,28 @@ class PostgresLog:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         """See contract.Log."""
+        async with self._writing() as connection:
+            await connection.execute(self._begin)
+            yield PostgresTransaction(connection)
+            if await connection.execute("COMMIT") != "COMMIT":
+                raise Away("the transaction was rolled back")
+
+    async def append(self, seen: Look, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> bool:
+        """See contract.Log. One round trip; three through pgbouncer, where a transaction begins with settings."""
+        if self._pooled:
+            async with self.transaction() as transaction:
+                return await transaction.append_if(seen, rows, receipts, at)
+        async with self._writing() as connection:
+            return await PostgresTransaction(connection).append_if(seen, rows, receipts, at)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Connection]:
+        """The connection that writes. Raises Away and Rejected."""
         try:
             async with asyncio.timeout(TRANSACTION_S):
                 connection = await self._connected()
                 try:
-                    await connection.execute(self._begin)
-                    yield PostgresTransaction(connection)
-                    if await connection.execute("COMMIT") != "COMMIT":
-                        raise Away("the transaction was rolled back")  # noqa: TRY301  # as any other loss of it
+                    yield connection
                 except BaseException as error:
                     if not (is_of_the_rows(error) and await self._rolled_back(connection)):
                         # unknown where it stopped (a statement that was cancelled, a lost socket): never use it again
@@ -340,29 +331,41 @@ class PostgresTransaction:
 
     async def append(self, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> None:
         """See contract.Transaction."""
-        heads = {row.stream: row.version for row in rows}
-        await self._connection.execute(
-            APPEND,
-            at,
-            [row.position for row in rows],
-            [row.event_id for row in rows],
-            [row.version for row in rows],
-            [row.happened_on for row in rows],
-            [row.reported_on for row in rows],
-            [row.stream for row in rows],
-            [row.type for row in rows],
-            [row.recorded_by for row in rows],
-            [row.command_id for row in rows],
-            [row.traceparent for row in rows],
-            [" ".join(row.coalitions) for row in rows],
-            [" ".join(row.about) for row in rows],
-            [row.payload.decode() for row in rows],
-            list(heads),
-            list(heads.values()),
-            [receipt.command_id for receipt in receipts],
-            [receipt.fingerprint for receipt in receipts],
-            [receipt.outcome for receipt in receipts],
+        await self._connection.fetchval(APPEND, None, [], [], *columns(rows, receipts, at))
+
+    async def append_if(self, seen: Look, rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> bool:
+        """Add rows and receipts if the log is as seen (contract.Log.append). Alone, it is a transaction of its own."""
+        streams, versions = list(seen.versions), list(seen.versions.values())
+        added: bool = await self._connection.fetchval(
+            APPEND, seen.position, streams, versions, *columns(rows, receipts, at)
         )
+        return added
+
+
+def columns(rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> tuple[object, ...]:
+    """Give what APPEND adds, as it wants it: a list a column."""
+    heads = {row.stream: row.version for row in rows}
+    return (
+        at,
+        [row.position for row in rows],
+        [row.event_id for row in rows],
+        [row.version for row in rows],
+        [row.happened_on for row in rows],
+        [row.reported_on for row in rows],
+        [row.stream for row in rows],
+        [row.type for row in rows],
+        [row.recorded_by for row in rows],
+        [row.command_id for row in rows],
+        [row.traceparent for row in rows],
+        [" ".join(row.coalitions) for row in rows],
+        [" ".join(row.about) for row in rows],
+        [row.payload.decode() for row in rows],
+        list(heads),
+        list(heads.values()),
+        [receipt.command_id for receipt in receipts],
+        [receipt.fingerprint for receipt in receipts],
+        [receipt.outcome for receipt in receipts],
+    )
 
 
 async def page(

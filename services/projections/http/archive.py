@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["files"])
 @router.get("/ledger.zip", response_class=Response, responses=responses())
 async def ledger_zip(request: Request, query: Annotated[AsOfQuery, Query()]) -> Response:
     """Give the whole public ledger in one file: its events, its facts, pledges and totals as tables, and a README."""
-    asof = await reader(request).settled(query, READS)
+    asof = await reader(request).settled(request, query, READS)
     tag = etag(request, asof)
     name = f"ledger-{asof.ledger}-{asof.position}-{asof.on.isoformat()}.zip"
     headers = {

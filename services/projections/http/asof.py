@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import checkpoints
 from services.projections.checkpoints import lag_s, silent_s
+from services.projections.database import driver
 from services.projections.http.problems import Problem
 from services.projections.read_model import ReadModel
 from services.projections.read_models import READ_MODELS, entries
@@ -27,6 +28,9 @@ from shared.days import Said, first_day, last_day
 
 WAIT_S: Final = 2.0
 """How long a question with `min_position` waits for the read side to come there."""
+
+WAITED: Final = "muster.waited"
+"""Says in a request's scope that it has waited so long already."""
 
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.05
@@ -139,8 +143,8 @@ class AsOf:
 
     def pinned(self, **filters: str | int | bool | Sequence[str] | None) -> str:
         """Write a query that asks for exactly this state, with filters; one with several values is said as often."""
-        since = {} if self.since is None else {"from": self.since.isoformat()}
-        return in_query(**filters | since | {"on": self.on.isoformat(), "known": str(self.position)})
+        said = in_query(**filters)
+        return f"{said}&{_moment(self)}" if said else _moment(self)
 
     @property
     def place(self) -> tuple[int, str, str | None]:
@@ -150,6 +154,12 @@ class AsOf:
     def between(self, since: date | None, on: date) -> AsOf:
         """Give the same state of knowledge, for other days."""
         return replace(self, since=since, on=on)
+
+
+@lru_cache(maxsize=100)
+def _moment(asof: AsOf) -> str:
+    since = {} if asof.since is None else {"from": asof.since.isoformat()}
+    return in_query(**since, on=asof.on.isoformat(), known=str(asof.position))
 
 
 def in_query(**filters: str | int | bool | Sequence[str] | None) -> str:
@@ -186,7 +196,14 @@ class Reader:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that changes nothing and sees one moment."""
         async with self.engine.connect() as conn:
-            yield await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            await conn.execution_options(isolation_level="AUTOCOMMIT")  # the driver's own transaction is around it
+            connection = driver(conn)
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield conn
+            finally:
+                if connection.is_closed() or connection.is_in_transaction():
+                    await conn.invalidate()
 
     async def answer(
         self, request: Request, query: AsOfQuery, reads: Sequence[ReadModel], make: Make, render: Render | None = None
@@ -196,7 +213,7 @@ class Reader:
         Raises:
             Problem: `behind`, `filling` or `not-yet`, or what `make` raises.
         """
-        async with self._at(query, reads) as (conn, asof):
+        async with self._at(request, query, reads) as (conn, asof):
             tag = etag(request, asof)
             headers = {
                 "ETag": tag,
@@ -214,16 +231,18 @@ class Reader:
         content, media_type = (render or as_json)(body, asof)
         return Response(content, headers=headers, media_type=media_type)
 
-    async def settled(self, query: AsOfQuery, reads: Sequence[ReadModel]) -> AsOf:
+    async def settled(self, request: Request, query: AsOfQuery, reads: Sequence[ReadModel]) -> AsOf:
         """Settle as of when an answer is that takes longer than one transaction. Raises Problem, as `answer` does."""
-        async with self._at(query, reads) as (_, asof):
+        async with self._at(request, query, reads) as (_, asof):
             return asof
 
     @asynccontextmanager
-    async def _at(self, query: AsOfQuery, reads: Sequence[ReadModel]) -> AsyncIterator[tuple[AsyncConnection, AsOf]]:
+    async def _at(
+        self, request: Request, query: AsOfQuery, reads: Sequence[ReadModel]
+    ) -> AsyncIterator[tuple[AsyncConnection, AsOf]]:
         """Wait for the position that was asked for, holding no connection meanwhile, and settle as of when it is."""
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + WAIT_S, FIRST_PAUSE_S
+        deadline, pause = loop.time() + (0 if request.scope.get(WAITED) else WAIT_S), FIRST_PAUSE_S
         while True:
             async with self.transaction() as conn:
                 here = await _where(conn, reads)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf, AsOfQuery
-from services.projections.http.counted import Asked, Counted, added, joint_rows, own_rows
+from services.projections.http.counted import Asked, Counted, added, joint_rows, own_rows, whole_rows
 from services.projections.http.shown import Answer, Interval, bound, figure, interval
 from services.projections.postings import Row
 from services.projections.rates import Rates, currencies, spell
@@ -212,7 +212,7 @@ async def converted(conn: AsyncConnection, asof: AsOf, which: Asked, view: View)
     """Give the totals of a question in one currency: rows, what could not be converted, the rates that were used."""
     found = await money(conn, asof, which, view)
     valued = found.valued
-    same = [(row.row, row.value) for row in await own_rows(conn, asof, which) if row.row.unit == view.currency]
+    same = [(row.row, row.value) for row in await whole_rows(conn, asof, which) if row.row.unit == view.currency]
     values: list[tuple[Row | TotalRow, Vector]] = [*((row, value) for (_, row), value in valued.values.items()), *same]
     rows = added((_place(row), value) for row, value in values)
     by_unit = added(((_place(row), row.unit), value) for row, value in values)

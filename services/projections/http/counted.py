@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.http.asof import AsOf
+from services.projections.http.asof import AsOf, in_query
 from services.projections.postings import Row
 from services.projections.read_model import ReadModel
 from services.projections.read_models import coalition_totals
@@ -79,38 +80,126 @@ class Asked:
     def link(self, asof: AsOf) -> str:
         """Give the link to the postings that make these numbers, as known at the position of the answer."""
         where = self.where
-        return "/v1/postings?" + asof.pinned(
-            coalition=_or_none(where.coalition),
-            donor=where.donor,
-            donors=_codes(where.donors),
-            beneficiary=where.beneficiary,
-            beneficiaries=_codes(where.beneficiaries),
-            capability=where.capability,
-            exactly=True if where.capability is not None and where.exactly else None,
-            unit=where.unit,
-            stage=where.stage,
-            finance_type=_or_none(where.finance_type),
-            account=where.account,
-            label=[f"{key}={value}" for key, value in where.labels] or None,
-            labelled=[f"{key}={msgspec.json.encode(values).decode()}" for key, values in where.labelled] or None,
-            period=None if where.period is None else "..".join(day.isoformat() for day in where.period),
-            at_most=True if self.at_most else None,
+        return _link(
+            _whose(where.coalition, where.donor, where.donors, where.beneficiary, where.beneficiaries),
+            _what(where.capability, where.exactly, where.unit, where.stage, where.finance_type),
+            _which(where.account, where.labels, where.labelled, where.period, self.at_most),
+            asof,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """One row of an answer: what it is about, its value, and the question that is about it alone.
+def _link(whose: str, what: str, which: str, asof: AsOf) -> str:
+    return f"/v1/postings?{whose}{what}{which}{asof.pinned()}"
 
-    `donors` and `beneficiaries` name the group where the rows are kept apart by it.
+
+# A large answer has a link for each of its numbers, and few different parts of links.
+
+
+@lru_cache(maxsize=10_000)
+def _whose(
+    coalition: str | None,
+    donor: str | None,
+    donors: tuple[str, ...] | None,
+    beneficiary: str | None,
+    beneficiaries: tuple[str, ...] | None,
+) -> str:
+    return _part(
+        coalition=_or_none(coalition),
+        donor=donor,
+        donors=_codes(donors),
+        beneficiary=beneficiary,
+        beneficiaries=_codes(beneficiaries),
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _what(
+    capability: str | None,
+    exactly: bool,  # noqa: FBT001  # as the filter has it
+    unit: str | None,
+    stage: str | None,
+    finance_type: str | None,
+) -> str:
+    return _part(
+        capability=capability,
+        exactly=True if capability is not None and exactly else None,
+        unit=unit,
+        stage=stage,
+        finance_type=_or_none(finance_type),
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _which(
+    account: str | None,
+    labels: tuple[tuple[str, str], ...],
+    labelled: tuple[tuple[str, tuple[str, ...]], ...],
+    period: tuple[date, date] | None,
+    at_most: bool,  # noqa: FBT001  # as the question has it
+) -> str:
+    return _part(
+        account=account,
+        label=[f"{key}={value}" for key, value in labels] or None,
+        labelled=[f"{key}={msgspec.json.encode(values).decode()}" for key, values in labelled] or None,
+        period=None if period is None else "..".join(day.isoformat() for day in period),
+        at_most=True if at_most else None,
+    )
+
+
+def _part(**filters: str | bool | Sequence[str] | None) -> str:
+    said = in_query(**filters)
+    return f"{said}&" if said else ""
+
+
+class Counted(NamedTuple):
+    """One row of an answer: what it is about, its value, and the question that it is one of the rows of.
+
+    `by` says whose group `row.parties` is, where rows are kept apart by it. `exactly` is False where the row is about
+    its capability with all that it contains.
+
+    It is a tuple because an answer may have thousands.
     """
 
     row: TotalRow
     value: Vector
-    asked: Asked
-    donors: tuple[str, ...] = ()
-    beneficiaries: tuple[str, ...] = ()
+    of: Asked
+    by: By | None = None
     group: Group = UNGROUPED
+    exactly: bool = True
+
+    @property
+    def donors(self) -> tuple[str, ...]:
+        """Who gives, where rows are kept apart by it."""
+        return self.row.parties if self.by == "donors" else ()
+
+    @property
+    def beneficiaries(self) -> tuple[str, ...]:
+        """For whom, where rows are kept apart by it."""
+        return self.row.parties if self.by == "beneficiaries" else ()
+
+    @property
+    def by_part(self) -> bool:
+        """Whether a pledge may be in it with a part only."""
+        apart = self.by is not None or self.group.donors is not None or self.group.beneficiaries is not None
+        return apart or self.of.by_part
+
+    def link(self, asof: AsOf) -> str:
+        """Give the link to the postings that make this row alone, as known at the position of the answer."""
+        where, group, row = self.of.where, self.group, self.row
+        donors = row.parties if self.by == "donors" else group.donors
+        beneficiaries = row.parties if self.by == "beneficiaries" else group.beneficiaries
+        return _link(
+            _whose(
+                where.coalition if group.coalition is None else group.coalition,
+                where.donor if donors is None else None,
+                where.donors if donors is None else donors,
+                where.beneficiary if beneficiaries is None else None,
+                where.beneficiaries if beneficiaries is None else beneficiaries,
+            ),
+            _what(row.capability, self.exactly, row.unit, row.stage, row.finance_type),
+            _which(where.account, where.labels, (*where.labelled, *group.labels), where.period, self.of.at_most),
+            asof,
+        )
 
 
 async def own_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Counted]:
@@ -119,7 +208,27 @@ async def own_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Coun
     found = await coalition_totals.totals(
         conn, on=asof.on, known=asof.known, since=asof.since, where=where, by="donors"
     )
-    return [_row(Asked(where=where, at_most=asked.at_most), row, value, "donors") for row, value in found]
+    own = Asked(where=where, at_most=asked.at_most)
+    return [Counted(row, value, own, "donors") for row, value in found]
+
+
+async def whole_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Counted]:
+    """Give the rows of a question, whoever gives: of a party that was asked for, its own ones added up."""
+    own = Asked(where=_own(asked.where), at_most=asked.at_most)
+    found = await coalition_totals.totals(conn, on=asof.on, known=asof.known, since=asof.since, where=own.where)
+    return [Counted(row, value, own) for row, value in found]
+
+
+async def rows_before(
+    conn: AsyncConnection, asof: AsOf, asked: Asked, rows: Iterable[Counted], position: int
+) -> list[Counted]:
+    """Give what `whole_rows` gave as it was known at an earlier position: what was learned since is taken off."""
+    own = Asked(where=_own(asked.where), at_most=asked.at_most)
+    learned = await coalition_totals.learned_since(
+        conn, position, on=asof.on, known=asof.position, since=asof.since, where=own.where
+    )
+    values = added([*((row.row, row.value) for row in rows), *((row, -change) for row, change in learned)])
+    return [Counted(row, value, own) for row, value in values.items() if value]
 
 
 async def joint_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Counted]:
@@ -136,11 +245,8 @@ async def joint_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Co
         found = await coalition_totals.totals(
             conn, on=asof.on, known=asof.known, since=asof.since, where=question, by=by
         )
-        counted += [
-            _row(Asked(where=question, at_most=True), row, at_most_of(value), by)
-            for row, value in found
-            if row.parties != itself
-        ]
+        joint = Asked(where=question, at_most=True)
+        counted += [Counted(row, at_most_of(value), joint, by) for row, value in found if row.parties != itself]
     return counted
 
 
@@ -148,22 +254,11 @@ async def grouped_rows(
     conn: AsyncConnection, asof: AsOf, asked: Asked, by: Sequence[Dimension], labels: Sequence[str]
 ) -> list[Counted]:
     """Give the rows of a question apart by these dimensions; of a party that was asked for, its own ones only."""
-    own = _own(asked.where)
+    own = replace(asked, where=_own(asked.where))
     found = await coalition_totals.grouped(
-        conn, on=asof.on, known=asof.known, since=asof.since, where=own, by=by, labels=labels
+        conn, on=asof.on, known=asof.known, since=asof.since, where=own.where, by=by, labels=labels
     )
-    counted = []
-    for row, group, value in found:
-        where = _narrowed(own, row)
-        if group.coalition is not None:
-            where = replace(where, coalition=group.coalition)
-        if group.donors is not None:
-            where = replace(where, donor=None, donors=group.donors)
-        if group.beneficiaries is not None:
-            where = replace(where, beneficiary=None, beneficiaries=group.beneficiaries)
-        where = replace(where, labelled=(*where.labelled, *group.labels))
-        counted.append(Counted(row=row, value=value, asked=replace(asked, where=where), group=group))
-    return counted
+    return [Counted(row, value, own, group=group) for row, group, value in found]
 
 
 async def steps_by_day(
@@ -184,31 +279,20 @@ async def steps_by_day(
 
 def merged(rows: Iterable[Counted], asked: Asked) -> list[Counted]:
     """Add up rows that differ only in who gives; each is then a question about all that was asked for."""
-    sums = added((row.row._replace(parties=()), row.value) for row in rows)
-    where = _own(asked.where)
-    return [
-        Counted(row=row, value=value, asked=Asked(where=_narrowed(where, row), at_most=asked.at_most))
-        for row, value in sums.items()
-        if value
-    ]
+    sums = added((row.row[:4], row.value) for row in rows)
+    own = Asked(where=_own(asked.where), at_most=asked.at_most)
+    return [Counted(TotalRow(*place), value, own) for place, value in sums.items() if value]
 
 
 def rolled_up(rows: Iterable[Counted], capability: str) -> list[Counted]:
     """Let rows be about one capability, with all that it contains."""
-    result: dict[tuple[TotalRow, tuple[str, ...], tuple[str, ...], Group], Counted] = {}
+    result: dict[tuple[TotalRow, By | None, Group], Counted] = {}
     for found in rows:
         row = found.row._replace(capability=capability)
-        where = replace(found.asked.where, capability=capability, exactly=False)
-        key = row, found.donors, found.beneficiaries, found.group
+        key = row, found.by, found.group
         before = result[key].value if key in result else ZERO
-        result[key] = replace(found, row=row, value=before + found.value, asked=replace(found.asked, where=where))
+        result[key] = found._replace(row=row, value=before + found.value, exactly=False)
     return [row for row in result.values() if row.value]
-
-
-def narrowed(asked: Asked, row: TotalRow, *, exactly: bool = True) -> Asked:
-    """Narrow a question down to one of its rows."""
-    where = _narrowed(asked.where, row)
-    return replace(asked, where=where if exactly else replace(where, exactly=False))
 
 
 def at_most_of(whole: Vector) -> Vector:
@@ -220,30 +304,8 @@ def added(values: Iterable[tuple[K, Vector]]) -> dict[K, Vector]:
     """Add vectors of the same key, in the order in which keys appear."""
     found: dict[K, Vector] = {}
     for key, vector in values:
-        found[key] = found.get(key, ZERO) + vector
+        found[key] = found[key] + vector if key in found else vector
     return found
-
-
-def _row(asked: Asked, row: TotalRow, value: Vector, by: By) -> Counted:
-    where = _narrowed(asked.where, row)
-    if by == "donors":
-        where = replace(where, donor=None, donors=row.parties)
-        about = replace(asked, where=where)
-        return Counted(row=row._replace(parties=()), value=value, asked=about, donors=row.parties)
-    where = replace(where, beneficiary=None, beneficiaries=row.parties)
-    about = replace(asked, where=where)
-    return Counted(row=row._replace(parties=()), value=value, asked=about, beneficiaries=row.parties)
-
-
-def _narrowed(where: Filter, row: TotalRow) -> Filter:
-    return replace(
-        where,
-        capability=row.capability,
-        exactly=True,
-        unit=row.unit,
-        stage=row.stage,
-        finance_type=row.finance_type,
-    )
 
 
 def _own(where: Filter) -> Filter:

@@ -13,7 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import names
 from services.projections.http.asof import AsOf, AsOfQuery, in_query, moment, position_of, reader
-from services.projections.http.counted import NONE, Asked, Counted, at_most_of, joint_rows, merged, own_rows, reads
+from services.projections.http.counted import (
+    NONE,
+    Asked,
+    Counted,
+    at_most_of,
+    joint_rows,
+    reads,
+    rows_before,
+    whole_rows,
+)
 from services.projections.http.cursors import read_cursor, write_cursor
 from services.projections.http.parameters import (
     Account,
@@ -260,10 +269,12 @@ def days(said: str) -> tuple[date, date]:
 
 async def compared(conn: AsyncConnection, sides: Sides, asked: Asked, query: DiffQuery, path: str) -> dict[str, Any]:
     """Compare two states."""
-    own, joint = [], []
-    for side in (sides.before, sides.after):
-        own.append(merged(await own_rows(conn, side, asked), asked))
-        joint.append(await joint_rows(conn, side, asked))
+    joint = [await joint_rows(conn, side, asked) for side in (sides.before, sides.after)]
+    own = await whole_rows(conn, sides.after, asked)
+    if sides.before.on == sides.after.on and not asked.where.of_accounts:
+        before = await rows_before(conn, sides.after, asked, own, sides.before.position)
+    else:
+        before = await whole_rows(conn, sides.before, asked)
     after = 0 if query.cursor is None else where(query.cursor)
     causes, following = await postings_between(conn, sides, asked, after=after, limit=query.limit)
     events = await behind(conn, sides.after, causes)
@@ -289,7 +300,7 @@ async def compared(conn: AsyncConnection, sides: Sides, asked: Asked, query: Dif
     return {
         "before": {"position": sides.before.position, "on": sides.before.on},
         "after": {"position": sides.after.position, "on": sides.after.on},
-        "totals": [moved(sides, *pair) for pair in pairs(own[0], own[1])],
+        "totals": [moved(sides, *pair) for pair in pairs(before, own)],
         "joint": [
             moved(sides, *pair) | {"parties": list(pair[0].donors), "beneficiaries": list(pair[0].beneficiaries)}
             for pair in pairs(joint[0], joint[1])
@@ -396,7 +407,7 @@ def after_position(position: int) -> coalition_totals.Cursor:
 
 def moved(sides: Sides, row: Counted, was: Vector, now: Vector) -> dict[str, Any]:
     """Show a total that changed."""
-    by_part = row.asked.by_part
+    by_part = row.by_part
     measured = f"{row.row.capability} in {names.unit(row.row.unit)}, {row.row.stage}"
     return {
         **of_row(row.row),
@@ -404,8 +415,8 @@ def moved(sides: Sides, row: Counted, was: Vector, now: Vector) -> dict[str, Any
         "before": interval(was, by_part=by_part),
         "after": interval(now, by_part=by_part),
         "change": change_shown(now - was),
-        "explain_before": row.asked.link(sides.before),
-        "explain_after": row.asked.link(sides.after),
+        "explain_before": row.link(sides.before),
+        "explain_after": row.link(sides.after),
     }
 
 

@@ -16,7 +16,7 @@ from services.projections.coalitions import Coalition
 from services.projections.dashboard.rendering import SCRIPT, STYLE, render
 from services.projections.http import coalitions, diff, parties, pledges, statements, targets, timeline
 from services.projections.http.asof import AsOf, AsOfQuery, Make, Render, reader
-from services.projections.http.counted import Asked, Counted, merged, own_rows
+from services.projections.http.counted import Asked, Counted, own_rows, whole_rows
 from services.projections.http.cursors import write_cursor
 from services.projections.http.parameters import Code, Id
 from services.projections.http.postings import PostingsQuery, explain, question
@@ -307,7 +307,7 @@ def members_over_time(coalition: Coalition, until: date) -> list[dict[str, Any]]
 async def measures(conn: AsyncConnection, asof: AsOf, where: Filter) -> dict[str, Any]:
     """Give the totals of a scope as a table."""
     asked = Asked(where=where)
-    return table(asof, merged(await own_rows(conn, asof, asked), asked))
+    return table(asof, await whole_rows(conn, asof, asked))
 
 
 async def by_donor(conn: AsyncConnection, asof: AsOf, where: Filter) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.projections import names
 from services.projections.http.asof import AsOf, AsOfQuery, reader
 from services.projections.http.converted import Converted, InCurrency, View, converted, own, view
-from services.projections.http.counted import Asked, joint_rows, merged, own_rows
+from services.projections.http.counted import Asked, joint_rows, whole_rows
 from services.projections.http.parameters import Code
 from services.projections.http.problems import responses
 from services.projections.http.scorecard import Overdue, Score, overdue, scores
@@ -138,7 +138,7 @@ async def scored(
 ) -> dict[str, Any]:
     """Give a party's scorecard as donor or beneficiary: its own rows, those of groups beside, what is overdue."""
     which = Asked(where=Filter(donor=party) if side == "donors" else Filter(beneficiary=party))
-    alone = merged(await own_rows(conn, asof, which), which)
+    alone = await whole_rows(conn, asof, which)
     joint = await joint_rows(conn, asof, which)
     came = await outstanding.outstanding(conn, on=asof.on, known=asof.position, party=party, side=side)
     return {

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.http.asof import AsOf, reader
-from services.projections.http.counted import NONE, Asked, joint_rows, own_rows, reads
+from services.projections.http.counted import NONE, Asked, joint_rows, reads, whole_rows
 from services.projections.http.cursors import Pinned, read_cursor, write_cursor
 from services.projections.http.parameters import (
     Account,
@@ -223,7 +223,7 @@ async def explain(
     )
     events = await behind(conn, asof, {posting.position for posting in found})
     registered = await party_names(conn, asof)
-    rows = [*await own_rows(conn, asof, asked), *await joint_rows(conn, asof, asked)]
+    rows = [*await whole_rows(conn, asof, asked), *await joint_rows(conn, asof, asked)]
     sums: dict[tuple[str, str, Stage, str], Vector] = {}
     for row in rows:
         key = row.row[:4]

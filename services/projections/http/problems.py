@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -160,6 +161,11 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def database(request: Request, error: SQLAlchemyError) -> Response:
+        return _failed(request, error)
+
+    @app.exception_handler(asyncpg.PostgresError)
+    @app.exception_handler(asyncpg.InterfaceError)
+    async def driver(request: Request, error: Exception) -> Response:
         return _failed(request, error)
 
     @app.exception_handler(OSError)

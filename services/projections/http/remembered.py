@@ -1,7 +1,8 @@
 """Answers that were given before: sent again as they were encoded, for as long as nothing moved.
 
 An answer depends on what was asked, on where the read models are, and on the day. Where they are is looked at once for
-all questions that come within a few milliseconds; while it is the same, the bytes of an answer are the same.
+all questions that come within a few milliseconds; while it is the same, the bytes of an answer are the same. Who asks
+while the same is being worked out gets that answer too, if it is of the position that they wait for.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 from starlette.datastructures import Headers
@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.projections import checkpoints
 from services.projections.checkpoints import silent_s
 from services.projections.database import is_away
-from services.projections.http.asof import NO_BODY, Reader, matches
+from services.projections.http import asof
+from services.projections.http.asof import FIRST_PAUSE_S, LONGEST_PAUSE_S, NO_BODY, WAITED, Reader, matches
 from services.projections.read_models import READ_MODELS
 
 LOG: Final = structlog.get_logger(__name__)
@@ -41,32 +42,64 @@ ALL_BYTES: Final = 33_554_432
 State: TypeAlias = tuple[date, tuple[tuple[str, int, str], ...]]
 """The day, and of each read model its name, position and life."""
 
-Look: TypeAlias = Callable[[], Awaitable[State | None]]
-"""Gives the state; None where an answer must be worked out: something is behind, missing or away."""
+
+class Seen(NamedTuple):
+    """What a look at the checkpoints found.
+
+    `furthest` is the position of the read model that is ahead, None where nobody knows; `state` is None where an answer
+    must be worked out: something is behind, missing or away.
+    """
+
+    furthest: int | None = None
+    state: State | None = None
 
 
 class Latest:
-    """The state of the read models, looked at once for all who ask at the same time."""
+    """Where the read models are, looked at once for all who ask, or wait, at the same time."""
 
     def __init__(self, reader: Reader, *, good_for_s: float = LOOK_S) -> None:
         self.good_for_s = good_for_s
         self._reader = reader
-        self._state: State | None = None
+        self._seen = Seen()
         self._until = 0.0
-        self._looking: asyncio.Task[State | None] | None = None
+        self._pause_s = FIRST_PAUSE_S
+        self._looking: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
-    async def __call__(self) -> State | None:
-        """Give the state, as it was at most `good_for_s` ago, or a few times that under load."""
+    async def __call__(self) -> Seen:
+        """Give what was seen at most `good_for_s` ago, or a few times that under load."""
         now = asyncio.get_running_loop().time()
         if now < self._until:
-            return self._state
+            return self._seen
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="latest")
-        if now < self._until + LOOKING * self.good_for_s:
-            return self._state
-        return await asyncio.shield(self._looking)
+        if now >= self._until + LOOKING * self.good_for_s:
+            await asyncio.shield(self._looking)
+        return self._seen
 
-    async def _look(self) -> State | None:
+    async def reached(self, position: int) -> bool:
+        """Wait until a read model is at a position, as long as a question may; at once where nobody knows."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + asof.WAIT_S
+        self._pause_s = FIRST_PAUSE_S
+        furthest = (await self()).furthest
+        while furthest is not None and furthest < position:
+            if loop.time() >= until:
+                return False
+            if self._waiting is None or self._waiting.done():
+                self._waiting = asyncio.create_task(self._look_again(), name="waiting")
+            await asyncio.shield(self._waiting)
+            furthest = self._seen.furthest
+        return True
+
+    async def _look_again(self) -> None:
+        await asyncio.sleep(self._pause_s)
+        before = self._seen.furthest
+        await self._look()
+        moved = self._seen.furthest != before
+        self._pause_s = FIRST_PAUSE_S if moved else min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with self._reader.engine.connect() as conn:
@@ -75,14 +108,14 @@ class Latest:
             if not is_away(error):
                 LOG.exception("look_failed")
             found = {}
-        whole = len(found) == len(READ_MODELS) and not silent_s(found.values())
+        whole = len(found) == len(READ_MODELS)
         caught_up = {(one.position, one.position >= one.head) for one in found.values()}
-        self._state = None
-        if whole and len(caught_up) == 1 and all(there for _, there in caught_up):
+        state: State | None = None
+        if whole and not silent_s(found.values()) and len(caught_up) == 1 and all(there for _, there in caught_up):
             models = tuple(sorted((one.name, one.position, one.life) for one in found.values()))
-            self._state = datetime.now(UTC).date(), models
+            state = datetime.now(UTC).date(), models
+        self._seen = Seen(max(one.position for one in found.values()) if whole else None, state)
         self._until = loop.time() + self.good_for_s
-        return self._state
 
 
 @dataclass(slots=True)
@@ -93,6 +126,27 @@ class Answer:
     body: bytes
     etag: str
     route: Any
+
+    @property
+    def position(self) -> int:
+        """The position that it is of, as its header says."""
+        return int(Headers(raw=self.start["headers"]).get("ledger-position", "0"))
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """An answer that is being worked out; `furthest` is as far as a read model was when that began.
+
+    `answer` comes to None where it is no answer for others: a problem, a stream.
+    """
+
+    furthest: int
+    answer: asyncio.Future[Answer | None]
+
+    def came(self, answer: Answer | None) -> None:
+        """Tell those who wait for it."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
 
 
 @dataclass(slots=True)
@@ -135,12 +189,13 @@ def without_min_position(query: str) -> tuple[str, int]:
 
 
 class Remembered:
-    """Sends answers again while nothing moved; everything else is passed on."""
+    """Sends answers again while nothing moved; everything else is passed on, once for all who ask it at one time."""
 
-    def __init__(self, app: ASGIApp, look: Look) -> None:
+    def __init__(self, app: ASGIApp, look: Latest) -> None:
         self.app = app
         self._look = look
         self._memory = Memory()
+        self._under_way: dict[tuple[str, ...], UnderWay] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and listen."""
@@ -148,15 +203,19 @@ class Remembered:
             await self.app(scope, receive, send)
             return
         query, wanted = without_min_position(scope["query_string"].decode("latin-1"))
-        state = await self._look()
-        if state is None or wanted > min((position for _, position, _ in state[1]), default=0):
+        if wanted and scope["path"].startswith("/v1/"):
+            scope[WAITED] = not await self._look.reached(wanted)
+        seen = await self._look()
+        if seen.furthest is None or wanted > seen.furthest:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         key = (scope["path"], query, headers.get("accept", ""), headers.get("accept-encoding", ""))
-        found = self._memory.of(state, key)
+        found = None if seen.state is None else self._memory.of(seen.state, key)
         if found is None:
-            await self._listen(state, key, scope, receive, send)
+            found = await self._awaited(key, wanted, seen.furthest)
+        if found is None:
+            await self._listen(seen, key, scope, receive, send)
             return
         scope["route"] = found.route
         if matches(headers.get("if-none-match"), found.etag):
@@ -167,24 +226,43 @@ class Remembered:
         await send({**found.start, "headers": list(found.start["headers"])})
         await send({"type": "http.response.body", "body": found.body})
 
-    async def _listen(self, state: State, key: tuple[str, ...], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _awaited(self, key: tuple[str, ...], wanted: int, furthest: int) -> Answer | None:
+        """Wait for an answer that is under way, if it began late enough: at the position wanted, or else now."""
+        there = self._under_way.get(key)
+        if there is None or there.furthest < (wanted or furthest):
+            return None
+        found = await asyncio.shield(there.answer)
+        return None if found is None or found.position < wanted else found
+
+    async def _listen(self, seen: Seen, key: tuple[str, ...], scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and keep a whole answer that names itself by an ETag."""
+        mine = self._under_way[key] = UnderWay(seen.furthest or 0, asyncio.get_running_loop().create_future())
         start: Message | None = None
 
         async def heard(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                start = {**message, "headers": list(message["headers"])}
-            elif message["type"] == "http.response.body" and start is not None:
-                etag = Headers(raw=start["headers"]).get("etag")
-                body = message.get("body", b"")
-                whole = not message.get("more_body", False) and len(body) <= MOST_BYTES
-                if start["status"] == OK and etag is not None and whole:
-                    self._memory.keep(state, key, Answer(start, body, etag, scope.get("route")))
+                named = message["status"] == OK and Headers(raw=message["headers"]).get("etag") is not None
+                start = {**message, "headers": list(message["headers"])} if named else None
+            elif message["type"] == "http.response.body" and start is not None and not message.get("more_body", False):
+                etag = Headers(raw=start["headers"])["etag"]
+                answer = Answer(start, message.get("body", b""), etag, scope.get("route"))
+                if seen.state is not None and len(answer.body) <= MOST_BYTES:
+                    self._memory.keep(seen.state, key, answer)
+                mine.came(answer)
                 start = None
+            else:
+                start = None
+            if start is None:
+                mine.came(None)
             await send(message)
 
-        await self.app(scope, receive, heard)
+        try:
+            await self.app(scope, receive, heard)
+        finally:
+            mine.came(None)
+            if self._under_way.get(key) is mine:
+                del self._under_way[key]
 
 
 OK: Final = 200

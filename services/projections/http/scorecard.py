@@ -83,9 +83,7 @@ def scores(rows: Iterable[Counted], came: Iterable[Outstanding], asof: AsOf) -> 
     """Lay a party's own rows and what its pledges still lack side by side."""
     rows = list(rows)
     sums = added(((row.row.capability, row.row.unit, row.row.finance_type, row.row.stage), row.value) for row in rows)
-    links = {
-        (row.row.capability, row.row.unit, row.row.finance_type, row.row.stage): row.asked.link(asof) for row in rows
-    }
+    links = {(row.row.capability, row.row.unit, row.row.finance_type, row.row.stage): row.link(asof) for row in rows}
     lacking = {(found.capability, found.unit, found.finance_type): found for found in came}
     keys = {key[:3] for key in sums if key[3] in SHOWN} | lacking.keys()
     result = []

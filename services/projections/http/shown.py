@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,9 @@ from shared.codec import to_json
 from shared.events.amendments import EntryCorrected, EntryRetracted
 from shared.recorded import Recorded
 from shared.sources import Source
+
+WHOLE: Final = Decimal(1)
+"""A number without decimals, nor an exponent: most are, and are plain as they stand."""
 
 
 class Answer(BaseModel):
@@ -121,7 +124,7 @@ class Cite(Answer):
 
 def figure(number: Decimal) -> str:
     """Write a number as a plain decimal string."""
-    return f"{plain(number):f}"
+    return str(number) if number.same_quantum(WHOLE) else f"{plain(number):f}"
 
 
 def bound(number: Decimal | None) -> str | None:

@@ -23,7 +23,6 @@ from services.projections.http.counted import (
     grouped_rows,
     joint_rows,
     merged,
-    narrowed,
     own_rows,
     reads,
     rolled_up,
@@ -377,10 +376,10 @@ def total_row(asof: AsOf, found: Counted) -> dict[str, Any]:
         "unit": row.unit,
         "stage": row.stage,
         "finance_type": row.finance_type or None,
-        **interval(value, by_part=found.asked.by_part),
+        **interval(value, by_part=found.by_part),
         "surplus": figure(value.surplus),
         "conditional": figure(value.conditional),
-        "explain": found.asked.link(asof),
+        "explain": found.link(asof),
     }
 
 
@@ -413,7 +412,7 @@ async def _series(conn: AsyncConnection, asof: AsOf, which: Asked, query: Totals
         {"period": period}
         | total_row(
             replace(asof, on=min(asof.on, last_day(Said(period)))),
-            Counted(row=row, value=vector, asked=narrowed(which, row, exactly=not query.rollup)),
+            Counted(row, vector, which, exactly=not query.rollup),
         )
         for period, rows in at_end.items()
         for row, vector in sorted(rows.items(), key=lambda item: _place(item[0]))

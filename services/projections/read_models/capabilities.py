@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.columns import arrays, unnest
 from services.projections.read_model import ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.days import last_day
 from shared.events import Amendment, Entry
 from shared.events.amendments import EntryCorrected, EntryRetracted
@@ -61,10 +62,10 @@ Spoken = tuple[str, date]
 """A code, and the day from which on an entry speaks of it."""
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Write what a batch of events changes in what entries speak of."""
     amended = {event.event.entry_position for event in events if isinstance(event.event, Amendment)}
-    standing = await _standing(conn, amended - {event.position for event in events})
+    standing = await _standing(transaction, amended - {event.position for event in events})
     rows = []
     for event in events:
         entry = event.event.entry_position if isinstance(event.event, Amendment) else event.position
@@ -74,20 +75,24 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
         rows += [(entry, event.position, code, day, event.family, change) for (code, day), change in sorted(changes)]
         standing[entry] = now
     if rows:
-        await conn.exec_driver_sql(INSERT, arrays(rows, *CHANGE))
+        await transaction.write(INSERT, *arrays(rows, *CHANGE))
 
 
 CAPABILITIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
 
 
-async def _standing(conn: AsyncConnection, entries: Iterable[int]) -> defaultdict[int, frozenset[Spoken]]:
+STANDING: Final = f"""
+    SELECT entry, code, day FROM {SPOKEN.fullname} WHERE entry = ANY($1::bigint[])
+    GROUP BY entry, code, day HAVING sum(change) > 0
+"""  # noqa: S608  # names of ours
+
+
+async def _standing(transaction: Transaction, entries: Iterable[int]) -> defaultdict[int, frozenset[Spoken]]:
     """Give what these entries, written in earlier batches, speak of as known now."""
     found: defaultdict[int, frozenset[Spoken]] = defaultdict(frozenset)
     asked = sorted(entries)
     if asked:
-        key = (SPOKEN.c.entry, SPOKEN.c.code, SPOKEN.c.day)
-        query = select(*key).where(SPOKEN.c.entry.in_(asked)).group_by(*key).having(func.sum(SPOKEN.c.change) > 0)
-        for entry, code, day in await conn.execute(query):
+        for entry, code, day in await transaction.rows(STANDING, asked):
             found[entry] |= {(code, day)}
     return found
 

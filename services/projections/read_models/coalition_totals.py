@@ -17,6 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
+from asyncpg import Record
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -27,7 +28,6 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
-    RowMapping,
     Table,
     Text,
     UniqueConstraint,
@@ -37,9 +37,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.columns import arrays, unnest
+from services.projections.database import answers, driver
 from services.projections.postings import Account, Row, accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
 from services.projections.read_models import traits
+from services.projections.transaction import Transaction
 from shared.amounts import Vector, plain
 from shared.codec import decode, encode
 from shared.events import Entry, stored_name
@@ -70,6 +72,7 @@ def vector_columns() -> tuple[Column[Any], ...]:
 
 
 COMPONENTS: Final = tuple(column.name for column in vector_columns())
+COUNTS: Final = tuple(column.name for column in vector_columns() if isinstance(column.type, Integer))
 
 FACTS: Final = Table(
     "facts",
@@ -138,6 +141,7 @@ BLOCKS: Final = Table(
 
 # ------------------------------------------------------------------------------------------------ how it learns
 
+WRITTEN_AT_ONCE: Final = 1_000
 REMEMBERED_ENTRIES: Final = 10_000
 REMEMBERED_ROWS: Final = 50_000
 
@@ -249,17 +253,20 @@ def _first_of_month(day: date) -> date:
     return day.replace(day=1)
 
 
-async def learn(conn: AsyncConnection, events: Sequence[Recorded], memory: Memory) -> None:
+async def learn(transaction: Transaction, events: Sequence[Recorded], memory: Memory) -> None:
     """Write the facts, postings and totals of a batch of events."""
     news = notes(events)
-    names = touched(news, await accounts_of_entries(conn, [note.amends for note in news if note.amends is not None]))
+    amended = [note.amends for note in news if note.amends is not None]
+    names = touched(news, await accounts_of_entries(transaction, amended))
     if not any(names):
         return
-    await recall(conn, {name for touches in names for name in touches}, memory)
-    postings = post(news, names, memory.accounts)
+    await recall(transaction, {name for touches in names for name in touches}, memory)
+    for first in range(0, len(news), WRITTEN_AT_ONCE):  # while a part is written, the next is computed
+        part, touches = news[first : first + WRITTEN_AT_ONCE], names[first : first + WRITTEN_AT_ONCE]
+        postings = post(part, touches, memory.accounts)
+        new_rows = await number(transaction, [posting.row for posting in postings], memory)
+        await write(transaction, Batch(part, touches, postings), new_rows, memory.rows)
     memory.entries += sum(map(len, names))
-    new_rows = await number(conn, [posting.row for posting in postings], memory)
-    await write(conn, Batch(news, names, postings), new_rows, memory.rows)
     memory.forget()
 
 
@@ -267,15 +274,15 @@ def remembering() -> Apply:
     """Give an `apply` with a memory of its own."""
     memory = Memory()
 
-    async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
-        await learn(conn, events, memory)
+    async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
+        await learn(transaction, events, memory)
 
     return apply
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Take a batch knowing nothing but what is in the tables."""
-    await learn(conn, events, Memory())
+    await learn(transaction, events, Memory())
 
 
 COALITION_TOTALS: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply, remembering=remembering)
@@ -288,12 +295,12 @@ ACCOUNTS_OF_ENTRIES: Final = f"""
 """
 
 
-async def accounts_of_entries(conn: AsyncConnection, positions: Sequence[int]) -> dict[int, list[str]]:
+async def accounts_of_entries(transaction: Transaction, positions: Sequence[int]) -> dict[int, list[str]]:
     """Give the accounts that the entries at these positions, or amendments of them, have touched."""
     found: dict[int, list[str]] = defaultdict(list)
     if positions:
-        for row in await conn.exec_driver_sql(ACCOUNTS_OF_ENTRIES, (list(positions),)):
-            found[row.position].append(row.account)
+        for position, account in await transaction.rows(ACCOUNTS_OF_ENTRIES, list(positions)):
+            found[position].append(account)
     return found
 
 
@@ -303,7 +310,7 @@ RECALL: Final = f"""
 """
 
 
-async def recall(conn: AsyncConnection, names: Iterable[str], memory: Memory) -> None:
+async def recall(transaction: Transaction, names: Iterable[str], memory: Memory) -> None:
     """Bring accounts to mind as they stand in the tables, those that are not in memory."""
     missing = []
     for name in sorted(names):
@@ -314,11 +321,10 @@ async def recall(conn: AsyncConnection, names: Iterable[str], memory: Memory) ->
     if not missing:
         return
     found: dict[str, list[Learned[Entry]]] = {name: [] for name in missing}
-    for row in await conn.exec_driver_sql(RECALL, (missing,)):
-        fact = None if row.type is None else decode(row.type, row.payload)
-        found[row.account].append(Learned(row.position, fact, row.amends))
-    for name, entries in found.items():
-        memory.accounts[name] = Account.of(name, entries)
+    for account, position, amends, name, payload in await transaction.rows(RECALL, missing):
+        found[account].append(Learned(position, None if name is None else decode(name, payload), amends))
+    for account, entries in found.items():
+        memory.accounts[account] = Account.of(account, entries)
         memory.entries += len(entries)
 
 
@@ -333,15 +339,15 @@ KNOWN_ROWS: Final = f"""
 LAST_ROW: Final = f"SELECT coalesce(max(row_id), 0) FROM {SCHEMA}.rows"
 
 
-async def number(conn: AsyncConnection, rows: Iterable[Row], memory: Memory) -> list[Row]:
+async def number(transaction: Transaction, rows: Iterable[Row], memory: Memory) -> list[Row]:
     """See that memory has the numbers of these rows; give those that are new, in the order of their numbers."""
     missing = [row for row in dict.fromkeys(rows) if row not in memory.rows]
     if not missing:
         return []
-    for found in await conn.exec_driver_sql(KNOWN_ROWS, row_arrays(missing)):
-        memory.rows[missing[found.n - 1]] = found.row_id
+    for n, row_id in await transaction.rows(KNOWN_ROWS, *row_arrays(missing)):
+        memory.rows[missing[n - 1]] = row_id
     if memory.last_row is None:
-        memory.last_row = (await conn.exec_driver_sql(LAST_ROW)).scalar_one()
+        memory.last_row = (await transaction.rows(LAST_ROW))[0][0]
     new = [row for row in missing if row not in memory.rows]
     for row in new:
         memory.last_row += 1
@@ -390,7 +396,7 @@ WRITE_ROWS: Final = f"""
 """
 
 
-async def write(conn: AsyncConnection, batch: Batch, new_rows: Sequence[Row], numbers: Mapping[Row, int]) -> None:
+async def write(transaction: Transaction, batch: Batch, new_rows: Sequence[Row], numbers: Mapping[Row, int]) -> None:
     """Write a batch: facts for each account that a note touches, postings, what they add to the totals."""
     facts = [
         (event.position, amends, name, *_stored(event, fact, amends))
@@ -406,9 +412,9 @@ async def write(conn: AsyncConnection, batch: Batch, new_rows: Sequence[Row], nu
     cells = [(*cell, *days[cell]) for cell in sorted(days)]
     blocks = [(*cell, *months[cell]) for cell in sorted(months)]
     if new_rows:
-        await conn.exec_driver_sql(WRITE_ROWS, (*row_arrays(new_rows), [numbers[row] for row in new_rows]))
-    await conn.exec_driver_sql(
-        WRITE, arrays(facts, *FACT) + arrays(journal, *POSTING) + arrays(cells, *TOTAL) + arrays(blocks, *SUM)
+        await transaction.write(WRITE_ROWS, *row_arrays(new_rows), [numbers[row] for row in new_rows])
+    await transaction.write(
+        WRITE, *arrays(facts, *FACT), *arrays(journal, *POSTING), *arrays(cells, *TOTAL), *arrays(blocks, *SUM)
     )
 
 
@@ -515,18 +521,31 @@ async def totals(
     parts, values = _parts(on, known, since, where)
     parties = "" if by is None else f", r.{by}"
     keys = f"r.capability, r.unit, r.stage, r.finance_type{parties}"
-    found = await conn.execute(
-        text(
-            f"""
-            SELECT {keys}, {_sums("s")}
-            FROM ({" UNION ALL ".join(parts)}) s
-            JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {keys} ORDER BY {keys}
-            """
-        ),
-        values,
-    )
-    rows = ((_total_row(row, by), vector_of(row)) for row in found.mappings())
+    query = f"""
+        SELECT {keys}, {_sums("s")}
+        FROM ({" UNION ALL ".join(parts)}) s
+        JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {keys} ORDER BY {keys}
+    """
+    rows = ((_total_row(row, by), _vector(row)) for row in await answers(conn, query, values))
     return [(row, vector) for row, vector in rows if vector]
+
+
+async def learned_since(
+    conn: AsyncConnection, position: int, *, on: date, known: int, since: date | None, where: Filter
+) -> list[tuple[TotalRow, Vector]]:
+    """Give what was posted after a position: `totals` known at `known` minus those known at `position`.
+
+    `where` does not choose among accounts: which of them are asked for may have changed too.
+    """
+    _, conditions, values = _asked(on, known, since, where)
+    keys = "r.capability, r.unit, r.stage, r.finance_type"
+    query = f"""
+        SELECT {keys}, {_sums("p")} FROM {SCHEMA}.postings p JOIN {SCHEMA}.rows r USING (row_id)
+        WHERE {conditions} AND p.position > :position GROUP BY {keys} ORDER BY {keys}
+    """
+    return [
+        (_total_row(row, None), _vector(row)) for row in await answers(conn, query, values | {"position": position})
+    ]
 
 
 async def grouped(
@@ -565,15 +584,15 @@ async def grouped(
             JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {", ".join(keys)} ORDER BY {", ".join(keys)}
         """
     if labels:  # else the planner may make the sets of labels anew for each posting
-        await conn.execute(text("SET LOCAL enable_nestloop = off"))
-    found = await conn.execute(text(query), values)
+        await driver(conn).execute("SET LOCAL enable_nestloop = off")
+    found = await answers(conn, query, values)
     if labels:
-        await conn.execute(text("SET LOCAL enable_nestloop = on"))
-    rows = ((_total_row(row, None), _group(row, by, labels), vector_of(row)) for row in found.mappings())
+        await driver(conn).execute("SET LOCAL enable_nestloop = on")
+    rows = ((_total_row(row, None), _group(row, by, labels), _vector(row)) for row in found)
     return [(row, group, vector) for row, group, vector in rows if vector]
 
 
-def _group(row: RowMapping, by: Sequence[Dimension], labels: Sequence[str]) -> Group:
+def _group(row: Record, by: Sequence[Dimension], labels: Sequence[str]) -> Group:
     return Group(
         coalition=row["coalition"] if "coalition" in by else None,
         donors=tuple(row["donors"]) if "donors" in by else None,
@@ -593,17 +612,12 @@ async def daily(
     """Give what each day up to `on` added to the totals, by day: the steps of every row as known at `known`."""
     source, conditions, values = _asked(on, known, since, where)
     keys = "r.capability, r.unit, r.stage, r.finance_type"
-    found = await conn.execute(
-        text(
-            f"""
-            SELECT day, {keys}, {_sums("p")}
-            FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
-            WHERE {conditions} GROUP BY day, {keys} ORDER BY day, {keys}
-            """
-        ),
-        values,
-    )
-    days = ((row["day"], _total_row(row, None), vector_of(row)) for row in found.mappings())
+    query = f"""
+        SELECT {keys}, day, {_sums("p")}
+        FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
+        WHERE {conditions} GROUP BY day, {keys} ORDER BY day, {keys}
+    """
+    days = ((row["day"], _total_row(row, None), _vector(row)) for row in await answers(conn, query, values))
     return [(day, row, vector) for day, row, vector in days if vector]
 
 
@@ -624,21 +638,14 @@ async def steps_of_accounts(
     It reads every posting of the rows asked for.
     """
     source, conditions, values = _asked(on, known, None, where, journal=True)
-    found = await conn.execute(
-        text(
-            f"""
-            SELECT p.account, p.day, p.row_id, {_sums("p")} FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
-            WHERE {conditions} GROUP BY p.account, p.day, p.row_id ORDER BY p.day, p.row_id, p.account
-            """
-        ),
-        values,
-    )
-    steps = [(step["account"], step["row_id"], step["day"], vector_of(step)) for step in found.mappings()]
+    query = f"""
+        SELECT p.account, p.row_id, p.day, {_sums("p")} FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
+        WHERE {conditions} GROUP BY p.account, p.day, p.row_id ORDER BY p.day, p.row_id, p.account
+    """
+    steps = [(*step[:3], _vector(step)) for step in await answers(conn, query, values)]
     ids = sorted({row_id for _, row_id, _, _ in steps})
-    named = await conn.execute(
-        text(f"SELECT * FROM {SCHEMA}.rows WHERE row_id = ANY(CAST(:ids AS int[]))"), {"ids": ids}
-    )
-    rows = {row["row_id"]: _row(row) for row in named.mappings()}
+    named = await answers(conn, f"SELECT * FROM {SCHEMA}.rows WHERE row_id = ANY(:ids)", {"ids": ids})
+    rows = {row["row_id"]: _row(row) for row in named}
     return [AccountStep(account, rows[row_id], day, change) for account, row_id, day, change in steps if change]
 
 
@@ -669,19 +676,15 @@ async def postings(
     if after is not None:
         conditions += " AND (p.position, p.row_id, p.day, p.account) > (:position, :row_id, :day, :after_account)"
         values |= {"position": after.position, "row_id": after.row_id, "day": after.day, "after_account": after.account}
-    found = await conn.execute(
-        text(
-            f"""
-            SELECT p.*, p.event_id::text AS event, r.*
-            FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
-            WHERE {conditions} ORDER BY p.position, p.row_id, p.day, p.account LIMIT :limit
-            """
-        ),
-        values | {"limit": limit + 1},
-    )
-    rows = found.mappings().all()
+    columns = ", ".join(f"p.{name}" for name in COMPONENTS)
+    query = f"""
+        SELECT r.*, p.position, p.event_id::text AS event, p.day, p.account, {columns}
+        FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
+        WHERE {conditions} ORDER BY p.position, p.row_id, p.day, p.account LIMIT :limit
+    """
+    rows = await answers(conn, query, values | {"limit": limit + 1})
     page = [
-        Posting(row["position"], row["event"], row["day"], row["account"], _row(row), vector_of(row))
+        Posting(row["position"], row["event"], row["day"], row["account"], _row(row), _vector(row))
         for row in rows[:limit]
     ]
     last = rows[limit - 1] if len(rows) > limit else None
@@ -765,7 +768,7 @@ def _chosen(where: Filter, known: int | None) -> tuple[str, dict[str, Any]]:
 async def chosen(conn: AsyncConnection, where: Filter, known: int) -> dict[str, bool]:
     """Give the accounts that are asked for, as known at a position; True: of each [0, whole] counts."""
     query, values = _chosen(where, known)
-    return {row.account: row.partly for row in await conn.execute(text(query), values | {"known": known})}
+    return dict(await answers(conn, query, values | {"known": known}))  # type: ignore[arg-type]  # rows of two columns
 
 
 OF_THE_WHOLE: Final = ("low", "surplus", "conditional")
@@ -892,15 +895,16 @@ def _of_rows(where: Filter) -> tuple[list[str], dict[str, Any]]:
 
 
 def _sums(table: str, sign: str = "") -> str:
-    return ", ".join(f"{sign}sum({table}.{name}) AS {name}" for name in COMPONENTS)
+    counts = dict.fromkeys(COUNTS, "::bigint")  # a sum of sums of integers is numeric else
+    return ", ".join(f"({sign}sum({table}.{name})){counts.get(name, '')} AS {name}" for name in COMPONENTS)
 
 
-def _total_row(row: RowMapping, by: By | None) -> TotalRow:
-    parties = () if by is None else tuple(row[by])
-    return TotalRow(row["capability"], row["unit"], cast("Stage", row["stage"]), row["finance_type"], parties)
+def _total_row(row: Record, by: By | None) -> TotalRow:
+    capability, unit, stage, finance_type = row[:4]
+    return TotalRow(capability, unit, stage, finance_type, () if by is None else tuple(row[by]))
 
 
-def _row(row: RowMapping) -> Row:
+def _row(row: Record) -> Row:
     return Row(
         cast("Stage", row["stage"]),
         row["coalition"],
@@ -912,16 +916,17 @@ def _row(row: RowMapping) -> Row:
     )
 
 
-def vector_of(row: Mapping[str, Any] | RowMapping) -> Vector:
-    """Read a vector out of its columns."""
+def _vector(row: Record) -> Vector:
+    """Read a vector out of the last columns of a row."""
+    low, high, open_, unknown, about, pledges, parts, surplus, conditional = row[-len(COMPONENTS) :]
     return Vector(
-        low=plain(Decimal(row["low"])),
-        high=plain(Decimal(row["high"])),
-        open=int(row["open"]),
-        unknown=int(row["unknown"]),
-        about=int(row["about"]),
-        pledges=int(row["pledges"]),
-        parts=int(row["parts"]),
-        surplus=plain(Decimal(row["surplus"])),
-        conditional=plain(Decimal(row["conditional"])),
+        _plain(low), _plain(high), open_, unknown, about, pledges, parts, _plain(surplus), _plain(conditional)
     )
+
+
+def _plain(number: Decimal) -> Decimal:
+    return number if number.same_quantum(WHOLE) else plain(number)
+
+
+WHOLE: Final = Decimal(1)
+"""A number without decimals, nor an exponent: most are, and are plain as they stand."""

@@ -33,8 +33,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.columns import arrays, unnest
+from services.projections.database import rows
 from services.projections.postings import accounts, learned
 from services.projections.read_model import ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.codec import decode
 from shared.days import last_day
 from shared.events import Amendment, Entry
@@ -105,26 +107,29 @@ INSERT_NAMED: Final = f"""
 """  # noqa: S608  # names of ours
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Copy entries, each with the accounts it touches; an amendment also touches those of the entry it amends."""
-    touched = await _accounts_of_amended(conn, events)
+    touched = await _accounts_of_amended(transaction, events)
     for recorded in events:
         touched[recorded.position] = _accounts(recorded, touched)
     rows = [_row(recorded, touched[recorded.position]) for recorded in events]
-    await conn.exec_driver_sql(INSERT_ENTRIES, arrays(rows, *ENTRY))
+    await transaction.write(INSERT_ENTRIES, *arrays(rows, *ENTRY))
     named: dict[tuple[str, str], int] = {}
     for recorded in events:
         for kind_and_name in _names(recorded.event):
             named.setdefault(kind_and_name, recorded.position)
     if named:
         names = [(*name, named[name]) for name in sorted(named)]  # in one order, whoever writes
-        await conn.exec_driver_sql(INSERT_NAMED, arrays(names, *NAMING))
+        await transaction.write(INSERT_NAMED, *arrays(names, *NAMING))
 
 
 ENTRIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
 
 
-async def _accounts_of_amended(conn: AsyncConnection, events: Sequence[Recorded]) -> dict[int, tuple[str, ...]]:
+ACCOUNTS_OF: Final = f"SELECT position, accounts FROM {TABLE.fullname} WHERE position = ANY($1::bigint[])"  # noqa: S608  # names of ours
+
+
+async def _accounts_of_amended(transaction: Transaction, events: Sequence[Recorded]) -> dict[int, tuple[str, ...]]:
     here = {recorded.position for recorded in events}
     amended = {
         recorded.event.entry_position
@@ -133,8 +138,7 @@ async def _accounts_of_amended(conn: AsyncConnection, events: Sequence[Recorded]
     }
     if not amended:
         return {}
-    query = select(TABLE.c.position, TABLE.c.accounts).where(TABLE.c.position.in_(amended))
-    return {position: tuple(found) for position, found in await conn.execute(query)}
+    return {position: tuple(found) for position, found in await transaction.rows(ACCOUNTS_OF, list(amended))}
 
 
 def _accounts(recorded: Recorded, touched: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
@@ -335,10 +339,13 @@ async def first_day(conn: AsyncConnection) -> date | None:
     return found
 
 
+RECORDED_AT: Final = f"SELECT recorded_at FROM {TABLE.fullname} WHERE position = $1"  # noqa: S608  # names of ours
+
+
 async def recorded_at(conn: AsyncConnection, position: int) -> datetime | None:
     """Give when a position was recorded; None for one that is not there."""
-    query = select(TABLE.c.recorded_at).where(TABLE.c.position == position)
-    return (await conn.execute(query)).scalar()
+    found = await rows(conn, RECORDED_AT, position)
+    return found[0][0] if found else None
 
 
 async def named(conn: AsyncConnection, kind: str, known: int) -> list[str]:

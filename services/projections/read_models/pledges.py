@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.projections.columns import arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.amounts import Amount
 from shared.days import last_day
 from shared.events import Entry, stored_name
@@ -115,19 +116,19 @@ INSERT_DELIVERIES: Final = f"""
 SAYS_DEADLINES: Final = (stored_name(PledgeAnnounced), stored_name(PledgeRevised))
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Note new pledges, every name that an entry gives one, their deadlines and deliveries."""
     of_pledges = [recorded for recorded in events if recorded.family == "pledge"]
-    await _note_names(conn, of_pledges)
+    await _note_names(transaction, of_pledges)
     deadlines = [found for recorded in of_pledges if (found := deadline(recorded)) is not None]
     if deadlines:
-        await conn.exec_driver_sql(INSERT_DEADLINES, arrays(deadlines, *DEADLINE))
+        await transaction.write(INSERT_DEADLINES, *arrays(deadlines, *DEADLINE))
     reports = [report for recorded in of_pledges if (report := _report(recorded)) is not None]
     if reports:
-        await conn.exec_driver_sql(INSERT_DELIVERIES, arrays(reports, *DELIVERY))
+        await transaction.write(INSERT_DELIVERIES, *arrays(reports, *DELIVERY))
 
 
-async def _note_names(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def _note_names(transaction: Transaction, events: Sequence[Recorded]) -> None:
     opened: dict[str, int] = {}
     names: dict[tuple[str, str, str], int] = {}
     for recorded in events:
@@ -140,10 +141,10 @@ async def _note_names(conn: AsyncConnection, events: Sequence[Recorded]) -> None
         for kind, name in _names(fact):
             names.setdefault((kind, name, recorded.name), recorded.position)
     if opened:
-        await conn.exec_driver_sql(INSERT_PLEDGES, arrays(sorted(opened.items()), *PLEDGE))
+        await transaction.write(INSERT_PLEDGES, *arrays(sorted(opened.items()), *PLEDGE))
     if names:  # in one order, so that neighbours in the index come together
         rows = [(*key, names[key]) for key in sorted(names)]
-        await conn.exec_driver_sql(INSERT_NAMES, arrays(rows, *NAME_OF_A_PLEDGE))
+        await transaction.write(INSERT_NAMES, *arrays(rows, *NAME_OF_A_PLEDGE))
 
 
 def deadline(recorded: Recorded) -> tuple[str, int, int, date, date | None] | None:

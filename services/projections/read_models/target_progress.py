@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, PrimaryKeyConstraint, Select, Table, Text, select, text
+from sqlalchemy import BigInteger, Column, Index, MetaData, PrimaryKeyConstraint, Select, Table, Text, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.projections.columns import arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.codec import decode, encode
 from shared.events import Entry, stored_name
 from shared.events.targets import TargetEntry
@@ -46,21 +48,19 @@ SCOPES: Final = Table(
     Index("scopes_target", "target"),
 )
 
-INSERT_LEARNED: Final = text(f"""
-    INSERT INTO {LEARNED.fullname} (target, position, amends, type, payload)
-    SELECT * FROM unnest(CAST(:target AS text[]), CAST(:position AS bigint[]), CAST(:amends AS bigint[]),
-                         CAST(:type AS text[]), CAST(:payload AS text[]))
-""")  # noqa: S608  # names of ours
+FACT: Final = ("text", "bigint", "bigint", "text", "text")
+INSERT_LEARNED: Final = f"""
+    INSERT INTO {LEARNED.fullname} (target, position, amends, type, payload) SELECT * FROM {unnest(1, *FACT)}
+"""  # noqa: S608  # names of ours
 
-INSERT_SCOPES: Final = text(f"""
+SCOPE: Final = ("text", "text", "text", "bigint")
+INSERT_SCOPES: Final = f"""
     INSERT INTO {SCOPES.fullname} (kind, name, target, position)
-    SELECT * FROM unnest(CAST(:kind AS text[]), CAST(:name AS text[]), CAST(:target AS text[]),
-                         CAST(:position AS bigint[]))
-    ON CONFLICT (kind, name, target) DO NOTHING
-""")  # noqa: S608  # names of ours
+    SELECT * FROM {unnest(1, *SCOPE)} ON CONFLICT (kind, name, target) DO NOTHING
+"""  # noqa: S608  # names of ours
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Keep what is learned of targets, and every scope that one of them ever said it was of."""
     rows: list[tuple[str, int, int | None, str | None, str | None]] = []
     scopes: dict[tuple[str, str, str], int] = {}
@@ -76,17 +76,13 @@ async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
                 if name is not None:
                     scopes.setdefault((kind, name, recorded.name), recorded.position)
     if rows:
-        await conn.execute(INSERT_LEARNED, _arrays(("target", "position", "amends", "type", "payload"), rows))
+        await transaction.write(INSERT_LEARNED, *arrays(rows, *FACT))
     if scopes:
         said = [(*scope, scopes[scope]) for scope in sorted(scopes)]
-        await conn.execute(INSERT_SCOPES, _arrays(("kind", "name", "target", "position"), said))
+        await transaction.write(INSERT_SCOPES, *arrays(said, *SCOPE))
 
 
 TARGET_PROGRESS: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
-
-
-def _arrays(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 async def target(conn: AsyncConnection, name: str, known: int) -> list[Learned[Entry]]:

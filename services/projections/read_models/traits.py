@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.projections.columns import arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
+from services.projections.transaction import Transaction
 from shared.amounts import Amount
 from shared.days import first_day, last_day
 from shared.events import Entry
@@ -150,12 +151,12 @@ def noted(events: Sequence[Recorded]) -> tuple[list[Trait], dict[int, int]]:
     return rows, ended
 
 
+ENDED: Final = ("bigint", "bigint")
 END: Final = {
-    table.name: text(f"""
-        UPDATE {table.fullname} t SET until = ended.at
-        FROM unnest(CAST(:position AS bigint[]), CAST(:at AS bigint[])) ended (position, at)
+    table.name: f"""
+        UPDATE {table.fullname} t SET until = ended.at FROM {unnest(1, *ENDED)} ended (position, at)
         WHERE t.position = ended.position AND t.until IS NULL
-    """)
+    """
     for table in (LABELS, PERIODS, TEXTS)
 }
 TRAIT: Final = ("bigint", "int", "text", "bigint", "bigint")
@@ -169,16 +170,16 @@ INSERT: Final = {
 }
 
 
-async def apply(conn: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Note what entries say; of those that are corrected or retracted, that they said it until then."""
     rows, ended = noted(events)
     for table in (LABELS, PERIODS, TEXTS):
         if ended:
-            await conn.execute(END[table.name], {"position": list(ended), "at": list(ended.values())})
+            await transaction.write(END[table.name], *arrays(list(ended.items()), *ENDED))
         own = [row for row in rows if row.table == table.name]
         if own:
             said = [(row.position, row.n, row.account, row.since, row.until, *row.said) for row in own]
-            await conn.exec_driver_sql(INSERT[table.name], arrays(said, *TRAIT, *OWN[table.name]))
+            await transaction.write(INSERT[table.name], *arrays(said, *TRAIT, *OWN[table.name]))
 
 
 TRAITS: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
