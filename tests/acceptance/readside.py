@@ -31,6 +31,7 @@ class ReadSide:
 
     worker: AsyncEngine
     client: httpx2.AsyncClient
+    reader: AsyncEngine
     events: list[Recorded] = field(default_factory=list)
 
     async def record(self, *entries: Entry) -> list[Recorded]:
@@ -79,6 +80,6 @@ async def a_read_side(worker_url: str, reader_url: str) -> AsyncIterator[ReadSid
             app.router.lifespan_context(app),
             httpx2.AsyncClient(transport=transport, base_url="http://queries") as client,
         ):
-            yield ReadSide(worker, client)
+            yield ReadSide(worker, client, app.state.reader.engine)
     finally:
         await worker.dispose()

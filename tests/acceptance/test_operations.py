@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from services.projections.http.app import CONNECTIONS
 from services.projections.http.projections import Projections
 from services.projections.read_models import READ_MODELS
 from tests.acceptance.readside import ReadSide, a_read_side
@@ -122,3 +124,16 @@ async def test_the_queries_export_how_far_the_read_models_are(side: ReadSide) ->
     lines = [line for line in figures.splitlines() if line.startswith('muster_read_model_lag_positions{read_model="e')]
     assert [line.rpartition(" ")[2] for line in lines] == ["3.0"]
     assert "muster_http_requests_total" in figures
+
+
+async def test_who_asks_while_every_connection_is_taken_is_told_to_come_again(
+    side: ReadSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await side.record(a_pledge("x", pieces(5)))
+    monkeypatch.setattr(side.reader.sync_engine.pool, "_timeout", 0.05)
+    async with AsyncExitStack() as taken:
+        for _ in range(CONNECTIONS):
+            await taken.enter_async_context(side.reader.connect())
+        answer = await side.client.get("/v1/totals")
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "busy", "1")
+    await side.get("/v1/totals")

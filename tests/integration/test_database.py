@@ -35,7 +35,7 @@ async def test_a_connection_that_the_server_closed_is_not_handed_out_again(one_c
 
 
 async def test_values_are_given_by_their_names_and_casts_are_left_alone(one_connection: AsyncEngine) -> None:
-    query = "SELECT CAST(:day AS date) + :days, :days::int, 'a'::text WHERE CAST(:day AS date) IS NOT NULL"
+    query = "SELECT CAST(:day AS date) + :days::int, :days::int, 'a'::text WHERE CAST(:day AS date) IS NOT NULL"
     async with one_connection.connect() as conn:
         found = await answers(conn, query, {"days": 2, "day": date(2024, 2, 15), "more": "than are used"})
     assert [tuple(row) for row in found] == [(date(2024, 2, 17), 2, "a")]

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 
 from services.projections.dashboard.rendering import render
@@ -158,6 +159,10 @@ def handle_problems(app: FastAPI) -> None:
             kind = KINDS[code]
         detail = f"{request.method} {request.url.path}: {refused.detail}"
         return document(code, detail, kind=kind, headers=refused.headers)
+
+    @app.exception_handler(NoConnectionFree)
+    async def crowded(_: Request, __: NoConnectionFree) -> Response:
+        return document("busy", "more is asked than can be answered at once; ask again soon", kind=KINDS["busy"])
 
     @app.exception_handler(SQLAlchemyError)
     async def database(request: Request, error: SQLAlchemyError) -> Response:
