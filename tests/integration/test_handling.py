@@ -193,6 +193,20 @@ async def test_a_receipt_comes_before_if_match(ledger: Ledger) -> None:
     assert (await told(ledger, a_pledge(), "key", if_match=0)).body() == first.body()
 
 
+async def test_a_receipt_comes_before_a_refusal_beside_other_commands_too(ledger: Ledger) -> None:
+    first = await told(ledger, a_pledge(), "key", if_match=0)
+    identity = Identity("key", repr(Record(entry=a_pledge())), "somebody")
+    [again, new] = await ledger.settle(
+        [
+            proposed(Record(entry=a_pledge()), identity, 0),
+            proposed(Record(entry=a_pledge("y")), Identity("another", "y", "somebody")),
+        ]
+    )
+    assert isinstance(again, Outcome)
+    assert isinstance(new, Outcome)
+    assert (again.replayed, again.body(), new.new) == (True, first.body(), True)
+
+
 async def test_an_unknown_name_is_answered_with_those_that_may_be_meant(ledger: Ledger) -> None:
     await told(ledger, a_coalition("drone-coalition"))
     with pytest.raises(UnknownName) as refused:

@@ -272,7 +272,9 @@ class Batcher:
         seen = left._replace(versions={stream: history.version for stream, history in histories.items()})
         settled = self._settle(proposals, seen, histories)
         receipts = list(settled.receipts.values())
-        if not receipts or not await self._log.append(seen, settled.rows, receipts, settled.at):
+        if len(receipts) < len(proposals):  # some were refused, or said twice: only receipts tell if they count already
+            return None
+        if not await self._log.append(seen, settled.rows, receipts, settled.at):
             return None
         self._keep(seen, settled, histories)
         return settled
