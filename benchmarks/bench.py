@@ -319,15 +319,15 @@ def memory(where: dict[str, str]) -> Iterator[Promise]:
 
 
 LIBRARIES: Final = ("eventsourcing", "Emmett", "message-db")
-COMMANDS: Final = "durable commands over HTTP, 32 connections, all running"
+COMMANDS: Final = "durable commands over HTTP, 32 connections, no relay, no projections"
 
 
 def above(promises: list[Promise], found: list[Beside]) -> Iterator[Promise]:
-    """Our durable commands, whole and over HTTP, beside what event stores append from within a process."""
+    """Our durable commands over HTTP, as without relay and projections, beside what event stores append in a process."""
     ours = next((promise for promise in promises if promise.name.startswith(COMMANDS)), None)
     for row in found:
         if ours is not None and row.per_second is not None and row.name.startswith(LIBRARIES):
-            name = f"durable commands over HTTP; beside appends of {row.name}"
+            name = f"durable commands over HTTP, no relay, no projections; beside appends of {row.name}"
             met = ours.ours > row.per_second
             yield Promise(name, ours.ours, row.per_second, "/s", "above it", met, ours.runs)
 

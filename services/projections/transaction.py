@@ -1,20 +1,25 @@
-"""One transaction of who fills read models: what is written is on its way while the next is computed.
+"""One transaction of who fills read models: few journeys to the database, and never idle while there is one.
 
-It speaks to the driver itself. A batch is some dozen statements, and SQLAlchemy would take longer for each than the
-driver and the database together.
+It speaks to the driver itself: a batch is some dozen statements, and SQLAlchemy takes longer for each than the driver
+and the database together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from functools import lru_cache
+from itertools import chain
+from typing import Final, TypeAlias
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections.database import ERRORS, Driver, driver
+
+LARGE: Final = 65_536  # characters
 
 Renamed: TypeAlias = Callable[[str], str]
 
@@ -25,12 +30,18 @@ def as_it_is(statement: str) -> str:
 
 
 class Transaction:
-    """Statements with their values as `$1`, `$2` ..., carried out in the order in which they were said."""
+    """Statements with their values as `$1`, `$2` ..., carried out in the order in which they were said.
+
+    Small writes are gathered, and go as one statement; large ones go at once, while the next are computed. So none may
+    depend on what those before it wrote: whoever depends on that reads first.
+    """
 
     def __init__(self, connection: Driver, renamed: Renamed = as_it_is) -> None:
         """`renamed` changes the names in a statement before it is sent."""
         self._connection = connection
         self._renamed = renamed
+        self._gathered: dict[str, tuple[str, ...]] = {}
+        self._size = 0
         self._last: asyncio.Task[None] | None = None
 
     async def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
@@ -38,21 +49,50 @@ class Transaction:
         await self.written()
         return await self._connection.fetch(self._renamed(query), *values)
 
-    async def write(self, statement: str, *values: object) -> None:
-        """Send a statement after those before it, and go on; should it fail, the next `rows` or `written` says so."""
-        self._last = asyncio.create_task(self._send(self._last, self._renamed(statement), values))
-        await asyncio.sleep(0)  # let it be sent before the caller computes on
+    async def write(self, statement: str, *values: str) -> None:
+        """Let a statement be sent, and go on; should it fail, the next `rows` or `written` says so."""
+        if statement in self._gathered:  # one statement may not change a row twice
+            await self._send()
+        self._gathered[statement] = values
+        self._size += sum(map(len, values))
+        if self._size >= LARGE:
+            await self._send()
 
     async def written(self) -> None:
         """Wait until all is written. Raises what the first statement that failed said."""
+        await self._send()
         last, self._last = self._last, None
         if last is not None:
             await last
 
-    async def _send(self, before: asyncio.Task[None] | None, statement: str, values: tuple[object, ...]) -> None:
+    async def _send(self) -> None:
+        gathered, self._gathered, self._size = self._gathered, {}, 0
+        if gathered:
+            statement = self._renamed(together(tuple((one, len(values)) for one, values in gathered.items())))
+            values = tuple(chain.from_iterable(gathered.values()))
+            self._last = asyncio.create_task(self._after(self._last, statement, values))
+            await asyncio.sleep(0)  # let it be sent before the caller computes on
+
+    async def _after(self, before: asyncio.Task[None] | None, statement: str, values: tuple[str, ...]) -> None:
         if before is not None:
             await before
         await self._connection.execute(statement, *values)
+
+
+@lru_cache(maxsize=1_000)
+def together(statements: tuple[tuple[str, int], ...]) -> str:
+    """Make one statement of several, each with the number of its values, which are numbered through."""
+    numbered, first = [], 0
+    for statement, values in statements:
+        numbered.append(NUMBER.sub(lambda found, by=first: f"${int(found[1]) + by}", statement))  # type: ignore[misc]  # bound now
+        first += values
+    *others, last = numbered
+    if not others:
+        return last
+    return f"WITH {', '.join(f'part_{n} AS ({one})' for n, one in enumerate(others))} {last}"
+
+
+NUMBER: Final = re.compile(r"\$(\d+)")
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ class ReadSide:
         behind = head is not None and head > last.position
         async with transaction(self.worker) as writing:
             since = last.recorded_at if behind else None
-            await writing.write(ADVANCE, last.position, head or last.position, last.recorded_at, since)
+            await writing.rows(ADVANCE, last.position, head or last.position, last.recorded_at, since)
             for model in READ_MODELS:
                 await model.apply(writing, new)
         self.events += new

@@ -41,13 +41,13 @@ def noting(name: str = "notes", *, poison: int = 0, remembers: bool = False) -> 
     """Notes each position; told one twice, it notes it twice. It cannot take the position `poison`."""
     metadata = MetaData(schema=schema(name, 1))
     table = Table("notes", metadata, Column("position", BigInteger), Column("total", Text))
-    insert = f"INSERT INTO {table.fullname} VALUES ($1, $2)"  # noqa: S608 - a name of ours
+    insert = f"INSERT INTO {table.fullname} VALUES ($1::text::bigint, $2)"  # noqa: S608 - a name of ours
     summed = f"SELECT sum(position) FROM {table.fullname}"  # noqa: S608 - a name of ours
 
     async def note(writing: Transaction, events: Sequence[Recorded], total: int) -> None:
         for event in events:
             total += event.position
-            await writing.write(insert, event.position, str(total))
+            await writing.write(insert, str(event.position), str(total))
             if event.position == poison:
                 raise Poisoned("not this one")
 

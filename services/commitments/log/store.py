@@ -78,10 +78,14 @@ CONCERNED: Final = """
 APPEND: Final = f"SELECT append({', '.join(f'${number}' for number in range(1, 23))})"
 """The function of migration 0002. It takes the lock, too."""
 
+HEAD: Final = "SELECT coalesce(max(position), 0) AS head FROM events"
 COLUMNS: Final = """
     position, recorded_at, event_id::text, version, happened_on, reported_on, stream, type, recorded_by, command_id,
     traceparent, array_to_string(coalitions, ' '), array_to_string(about, ' '), convert_to(payload, 'UTF8')
 """
+PLANNED: Final = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan"
+FOUND: Final = 14
+"""The column after those."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -162,31 +166,35 @@ class PostgresLog:
 
     async def read(self, after: int, limit: int, where: Filter = EVERYTHING) -> Page:
         """See contract.Log."""
-        async with self._reading() as connection:
-            head = await connection.fetchval("SELECT coalesce(max(position), 0) FROM events")
-            if head <= after:
-                return Page([], after, head)
-            conditions, values = ["position > $1", "position <= $2"], [after, head]
-            if where:
-                # what is rare and what is common are found in different ways: let every filter have its own plan
-                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-            for condition, value in (
-                ("stream = ${}::text", where.stream),
-                ("type = ANY (${}::text[])", list(where.types)),
-                ("about @> ${}::text[]", list(where.about)),
-            ):
-                if value:
-                    values.append(value)
-                    conditions.append(condition.format(len(values)))
-            rows, more = await page(connection, conditions, values, limit, order="position")
+        conditions = ["position > $1"]
+        values: list[object] = [after]
+        for condition, value in (
+            ("stream = ${}::text", where.stream),
+            ("type = ANY (${}::text[])", list(where.types)),
+            ("about @> ${}::text[]", list(where.about)),
+        ):
+            if value:
+                values.append(value)
+                conditions.append(condition.format(len(values)))
+        query = f"""
+            SELECT page.*, head FROM ({HEAD}) AS log LEFT JOIN ({paged(conditions, limit)}) AS page ON true
+            ORDER BY page.position
+        """  # noqa: S608  # see there
+        # what is rare and what is common are found in different ways: let every filter have its own plan
+        async with self._reading(PLANNED if where else None) as connection:
+            found = await connection.fetch(query, *values)
+        head = found[0][-1]
+        if found[0][0] is None:  # no row, only the head
+            return Page([], max(after, head), head)
+        rows, more = read(found, limit)
         return Page(rows, rows[-1].position if more else head, head)
 
     async def read_stream(self, stream: str, after: int = 0, limit: int = 1_000) -> list[Row]:
         """See contract.Log."""
         async with self._reading() as connection:
-            conditions, values = ["stream = $1::text", "version > $2::integer"], [stream, after]
-            rows, _ = await page(connection, conditions, values, limit, order="version")
-        return rows
+            query = paged(["stream = $1::text", "version > $2::integer"], limit, order="version")
+            found = await connection.fetch(query, stream, after)
+        return read(found, limit)[0]
 
     async def event(self, event_id: str) -> Row | None:
         """See contract.Log."""
@@ -208,7 +216,7 @@ class PostgresLog:
     async def head(self) -> int:
         """See contract.Log."""
         async with self._reading() as connection:
-            found: int = await connection.fetchval("SELECT coalesce(max(position), 0) FROM events")
+            found: int = await connection.fetchval(HEAD)
         return found
 
     async def epoch(self) -> str:
@@ -241,16 +249,20 @@ class PostgresLog:
                 readers.terminate()
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Reader]:
-        """A connection of the pool, in a transaction that only reads. Raises Away."""
+    async def _reading(self, begin: str | None = None) -> AsyncIterator[Reader]:
+        """A connection of the pool, for one statement; or in a transaction, where `begin` says so. Raises Away."""
+        if self._pooled and begin is None:  # the driver prepares a statement, and sends it, to one connection
+            begin = "BEGIN"
         try:
             async with asyncio.timeout(READ_S):
                 pool = await self._pool()
                 connection = await pool.acquire()
                 try:
-                    await connection.execute("BEGIN READ ONLY")
+                    if begin is not None:
+                        await connection.execute(begin)
                     yield connection
-                    await connection.execute("COMMIT")
+                    if begin is not None:
+                        await connection.execute("COMMIT")
                 except BaseException:
                     # unknown where it stopped; a rollback, or the pool, would wait for a server that hangs for ever
                     connection.terminate()
@@ -368,14 +380,12 @@ def columns(rows: Sequence[Row], receipts: Sequence[Receipt], at: datetime) -> t
     )
 
 
-async def page(
-    connection: Reader, conditions: Sequence[str], values: Sequence[object], limit: int, *, order: str
-) -> tuple[list[Row], bool]:
-    """Give the first rows that hold the conditions, and whether there may be more of them.
+def paged(conditions: Sequence[str], limit: int, *, order: str = "position") -> str:
+    """Give the query of the first rows that hold the conditions: COLUMNS, and how many there are at most `limit`.
 
-    Conditions and order are constants of this file; whatever comes from outside is in `values`.
+    Conditions and order are constants of this file; whatever comes from outside is in the values.
     """
-    query = f"""
+    return f"""
         SELECT {COLUMNS}, found FROM (
             SELECT *, sum(octet_length(payload)) OVER (ORDER BY {order}) AS bytes, count(*) OVER () AS found
             FROM (
@@ -385,9 +395,12 @@ async def page(
         WHERE bytes <= {READ_BYTES} OR bytes = octet_length(payload)
         ORDER BY {order}
     """  # noqa: S608  # see above
-    found = await connection.fetch(query, *values)
-    rows = [row_of(row) for row in found]
-    return rows, bool(found) and (found[0][-1] == limit or len(found) < found[0][-1])
+
+
+def read(found: Sequence[asyncpg.Record], limit: int) -> tuple[list[Row], bool]:
+    """Read the rows of `paged`, and whether there may be more of them."""
+    many = found[0][FOUND] if found else 0
+    return [row_of(row) for row in found], many == limit or len(found) < many
 
 
 def row_of(found: asyncpg.Record) -> Row:

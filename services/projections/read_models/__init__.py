@@ -11,8 +11,8 @@ from services.projections.read_models.target_progress import TARGET_PROGRESS
 from services.projections.read_models.traits import TRAITS
 
 READ_MODELS: Final[tuple[ReadModel, ...]] = (
+    COALITION_TOTALS,  # first: it reads most, and what is only written after it goes in one journey
     CAPABILITIES,
-    COALITION_TOTALS,
     ENTRIES,
     PLEDGES,
     TARGET_PROGRESS,

@@ -328,9 +328,10 @@ async def recall(transaction: Transaction, names: Iterable[str], memory: Memory)
         memory.entries += len(entries)
 
 
+NAMED_ROW: Final = ("text",) * len(Row._fields)
 KNOWN_ROWS: Final = f"""
     SELECT w.n, r.row_id
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    FROM {unnest(1, *NAMED_ROW)}
       WITH ORDINALITY w (stage, coalition, donors, beneficiaries, capability, unit, finance_type, n)
     JOIN {SCHEMA}.rows r ON r.coalition = w.coalition AND r.capability = w.capability AND r.stage = w.stage
       AND r.unit = w.unit AND r.finance_type = w.finance_type AND r.donors = string_to_array(w.donors, ',')
@@ -344,7 +345,7 @@ async def number(transaction: Transaction, rows: Iterable[Row], memory: Memory) 
     missing = [row for row in dict.fromkeys(rows) if row not in memory.rows]
     if not missing:
         return []
-    for n, row_id in await transaction.rows(KNOWN_ROWS, *row_arrays(missing)):
+    for n, row_id in await transaction.rows(KNOWN_ROWS, *arrays([joined(row) for row in missing], *NAMED_ROW)):
         memory.rows[missing[n - 1]] = row_id
     if memory.last_row is None:
         memory.last_row = (await transaction.rows(LAST_ROW))[0][0]
@@ -365,34 +366,27 @@ TOTAL: Final = ("int", "date", *VECTOR_TYPES)
 SUM: Final = ("int", "date", "bigint", *VECTOR_TYPES)
 
 WRITE_FACTS: Final = f"""
-    INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload)
-    SELECT * FROM {unnest(1, *FACT)}
+    INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload) SELECT * FROM {unnest(1, *FACT)}
 """
 WRITE_POSTINGS: Final = f"""
     INSERT INTO {SCHEMA}.postings (position, event_id, day, row_id, account, {VECTOR})
-    SELECT * FROM {unnest(1 + len(FACT), *POSTING)}
+    SELECT * FROM {unnest(1, *POSTING)}
 """
 ADD: Final = f"DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in COMPONENTS)}"
 WRITE_TOTALS: Final = f"""
-    INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR})
-    SELECT * FROM {unnest(1 + len(FACT) + len(POSTING), *TOTAL)}
+    INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR}) SELECT * FROM {unnest(1, *TOTAL)}
     ON CONFLICT (row_id, day) {ADD}
 """
 WRITE_BLOCKS: Final = f"""
-    INSERT INTO {SCHEMA}.blocks AS t (row_id, month, block, {VECTOR})
-    SELECT * FROM {unnest(1 + len(FACT) + len(POSTING) + len(TOTAL), *SUM)}
+    INSERT INTO {SCHEMA}.blocks AS t (row_id, month, block, {VECTOR}) SELECT * FROM {unnest(1, *SUM)}
     ON CONFLICT (row_id, month, block) {ADD}
 """
-# one journey to the database instead of four
-WRITE: Final = f"""
-    WITH facts AS ({WRITE_FACTS}), postings AS ({WRITE_POSTINGS}), totals AS ({WRITE_TOTALS}) {WRITE_BLOCKS}
-"""
+NEW_ROW: Final = ("int", *NAMED_ROW)
 WRITE_ROWS: Final = f"""
     INSERT INTO {SCHEMA}.rows (row_id, stage, coalition, donors, beneficiaries, capability, unit, finance_type)
     SELECT row_id, stage, coalition, string_to_array(donors, ','), string_to_array(beneficiaries, ','), capability,
            unit, finance_type
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[])
-      w (stage, coalition, donors, beneficiaries, capability, unit, finance_type, row_id)
+    FROM {unnest(1, *NEW_ROW)} w (row_id, stage, coalition, donors, beneficiaries, capability, unit, finance_type)
 """
 
 
@@ -412,10 +406,12 @@ async def write(transaction: Transaction, batch: Batch, new_rows: Sequence[Row],
     cells = [(*cell, *days[cell]) for cell in sorted(days)]
     blocks = [(*cell, *months[cell]) for cell in sorted(months)]
     if new_rows:
-        await transaction.write(WRITE_ROWS, *row_arrays(new_rows), [numbers[row] for row in new_rows])
-    await transaction.write(
-        WRITE, *arrays(facts, *FACT), *arrays(journal, *POSTING), *arrays(cells, *TOTAL), *arrays(blocks, *SUM)
-    )
+        named = [(numbers[row], *joined(row)) for row in new_rows]
+        await transaction.write(WRITE_ROWS, *arrays(named, *NEW_ROW))
+    await transaction.write(WRITE_FACTS, *arrays(facts, *FACT))
+    await transaction.write(WRITE_POSTINGS, *arrays(journal, *POSTING))
+    await transaction.write(WRITE_TOTALS, *arrays(cells, *TOTAL))
+    await transaction.write(WRITE_BLOCKS, *arrays(blocks, *SUM))
 
 
 def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[str | None, str | None]:
@@ -425,10 +421,9 @@ def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[st
     return (event.type, event.payload.decode()) if amends is None else (stored_name(fact), encode(fact).decode())
 
 
-def row_arrays(rows: Iterable[Row]) -> tuple[list[Any], ...]:
-    """Give rows as one array a column; codes of parties have no comma in them."""
-    joined = [row._replace(donors=",".join(row.donors), beneficiaries=",".join(row.beneficiaries)) for row in rows]  # type: ignore[arg-type]  # as the arrays want them
-    return tuple(list(column) for column in zip(*joined, strict=True))
+def joined(row: Row) -> tuple[str, ...]:
+    """Give a row with its parties as one text each; their codes have no comma in them."""
+    return row._replace(donors=",".join(row.donors), beneficiaries=",".join(row.beneficiaries))  # type: ignore[arg-type, return-value]  # as the tables' statements want them
 
 
 # ------------------------------------------------------------------------------------------ what it is asked
