@@ -323,7 +323,7 @@ COMMANDS: Final = "durable commands over HTTP, 32 connections, no relay, no proj
 
 
 def above(promises: list[Promise], found: list[Beside]) -> Iterator[Promise]:
-    """Our durable commands over HTTP, as without relay and projections, beside what event stores append in a process."""
+    """Our commands over HTTP, without relay and projections, beside what event stores append within a process."""
     ours = next((promise for promise in promises if promise.name.startswith(COMMANDS)), None)
     for row in found:
         if ours is not None and row.per_second is not None and row.name.startswith(LIBRARIES):
