@@ -36,7 +36,7 @@ LOOKING: Final = 10
 MOST_BYTES: Final = 262_144
 """The largest answer that is remembered."""
 
-ALL_BYTES: Final = 33_554_432
+ALL_BYTES: Final = 16_777_216
 """How much is remembered in all."""
 
 State: TypeAlias = tuple[date, tuple[tuple[str, int, str], ...]]
