@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.bench import Load, bare, catching_up, import_lines, ledger, log_head, until_applied, wrk
 from benchmarks.made import CAPABILITIES, Servers, command, entries
 from benchmarks.picture import Axis, Plot, Series, chart, draw, of_events
-from benchmarks.processes import RELAY, WORKER, resident, tell
+from benchmarks.processes import RELAY, WORKER, resident, tell, tidying
 from benchmarks.queries import Asker, quantiles, timed
 from benchmarks.rebuild import LEDGER, WATCH_S, rebuilt
 from muster.provision import Names, Passwords, urls
@@ -57,6 +57,8 @@ WITHOUT_END: Final = 10**12
 LINES: Final = 5_000
 PAGE: Final = 1_000
 TELL_EVERY_S: Final = 10.0
+QUIET_S: Final = 5.0
+SETTLED_WITHIN_S: Final = 240.0
 CURVE: Final = 60
 """How many points of a rebuild's memory are kept."""
 
@@ -153,6 +155,7 @@ def measured(of: Measuring, made: int) -> Row:
     """Measure everything at the size that is there; so many of its events are of the made ledger."""
     where, voice, head = of.where, of.voice, log_head(of.where)
     asyncio.run(analyze(Running.of(of.home)))
+    settle(of)
     row: Row = {"events": head, "at": now()}
     row["bytes"] = asyncio.run(on_disk(where))
     row["resident_mb"] = resident(int(where["runner"]))
@@ -165,6 +168,7 @@ def measured(of: Measuring, made: int) -> Row:
     ]
     voice.say("rebuilding coalition_totals")
     row["rebuild"] = asyncio.run(rebuild(where, of.home))
+    settle(of)
     voice.say("durable commands, in turns with a bare PUT")
     row["commands"] = commands(of)
     voice.say("catching up")
@@ -175,6 +179,16 @@ def measured(of: Measuring, made: int) -> Row:
 def now() -> str:
     """Give this moment as results write it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def settle(of: Measuring) -> None:
+    """Wait until PostgreSQL has tidied up after what was written: QUIET_S without it, at most SETTLED_WITHIN_S."""
+    began = quiet = time.monotonic()
+    while (moment := time.monotonic()) - quiet < QUIET_S and moment - began < SETTLED_WITHIN_S:
+        if tidying(int(of.where["runner"])):
+            quiet = moment
+            of.voice.now_and_then(lambda: "PostgreSQL tidies up")
+        time.sleep(0.2)
 
 
 async def analyze(running: Running) -> None:

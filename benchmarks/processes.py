@@ -45,6 +45,11 @@ def running(runner: int, arguments: str) -> list[int]:
     return [pid for pid in below(runner) if f"-m {arguments}" in said(pid, "cmdline").replace("\0", " ")]
 
 
+def tidying(runner: int) -> bool:
+    """Whether PostgreSQL cleans or counts tables now, as it does for a while after much was written."""
+    return any("autovacuum worker" in said(pid, "cmdline") for pid in below(runner))
+
+
 def tell(runner: int, which: signal.Signals, *services: str) -> None:
     """Send a signal to services of a ledger."""
     for service in services:
