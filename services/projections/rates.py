@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -63,12 +63,37 @@ class Record:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The ECB's file: its days in order, and the line of each, in which a currency has the column that it has.
+
+    It is read where it is asked: two hundred thousand rates would take 25 MB as numbers.
+    """
+
+    columns: Mapping[str, int]
+    days: Sequence[date]
+    lines: Sequence[str]
+
+    def last(self, currency: str, day: date) -> tuple[date, Decimal] | None:
+        """Give the last rate of a currency that was published by a day, and when, if it still holds."""
+        column = self.columns.get(currency)
+        if column is None:
+            return None
+        for place in range(bisect_right(self.days, day) - 1, -1, -1):
+            if day - self.days[place] > HOLDS:
+                break
+            rate = self.lines[place].split(",")[column]
+            if rate not in ("", "N/A"):
+                return self.days[place], Decimal(rate)
+        return None
+
+
 @dataclass(frozen=True)
 class Rates:
     """All rates that this process knows. `name` changes when any of them does."""
 
     name: str
-    ecb: Mapping[str, tuple[list[date], list[Decimal]]]
+    ecb: Published
     own: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)  # latest last
 
     def of(self, currency: str, day: date) -> Rate | None:
@@ -80,19 +105,11 @@ class Rates:
             return Rate(EURO, day, Decimal(1), "by definition")
         for record in reversed(self.own.get(currency, ())):
             if record.day <= day <= record.until:
-                base = Decimal(1) if record.per == EURO else self._ecb_rate(record.per, record.day)
+                base = (record.day, Decimal(1)) if record.per == EURO else self.ecb.last(record.per, record.day)
                 if base is not None:
-                    return Rate(currency, record.day, EXACT.multiply(record.rate, base), record.source)
-        days, rates = self.ecb.get(currency, ([], []))
-        place = bisect_right(days, day) - 1
-        if place < 0 or day - days[place] > HOLDS:
-            return None
-        return Rate(currency, days[place], rates[place], ECB)
-
-    def _ecb_rate(self, currency: str, day: date) -> Decimal | None:
-        days, rates = self.ecb.get(currency, ([], []))
-        place = bisect_right(days, day) - 1
-        return None if place < 0 or day - days[place] > HOLDS else rates[place]
+                    return Rate(currency, record.day, EXACT.multiply(record.rate, base[1]), record.source)
+        found = self.ecb.last(currency, day)
+        return None if found is None else Rate(currency, *found, ECB)
 
 
 def convert(value: Decimal, given: Rate, wanted: Rate) -> Decimal:
@@ -122,20 +139,13 @@ def load(own: Path | None = None) -> Rates:
 
 
 @cache
-def _ecb(packed: bytes) -> dict[str, tuple[list[date], list[Decimal]]]:
+def _ecb(packed: bytes) -> Published:
     """Read the ECB's file: a column for each currency, a line for each day on which rates were published."""
     with ZipFile(BytesIO(packed)) as archive:
-        lines = csv.reader(archive.read(archive.namelist()[0]).decode().splitlines())
-    codes = next(lines)[1:]
-    found: dict[str, tuple[list[date], list[Decimal]]] = {code: ([], []) for code in codes if code}
-    for day, *said in sorted(lines):
-        published = date.fromisoformat(day)
-        for code, rate in zip(codes, said, strict=True):
-            if code and rate not in ("", "N/A"):
-                days, rates = found[code]
-                days.append(published)
-                rates.append(Decimal(rate))
-    return found
+        head, *lines = archive.read(archive.namelist()[0]).decode().splitlines()
+    lines.sort()  # each begins with its day
+    columns = {code: n for n, code in enumerate(head.split(",")) if n and code}
+    return Published(columns, [date.fromisoformat(line[:10]) for line in lines], lines)
 
 
 def records(lines: Iterable[str]) -> dict[str, tuple[Record, ...]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given as for_any
 from hypothesis import strategies as st
 
-from services.projections.rates import ECB, NotRates, Rates, convert, load, records, rounded
+from services.projections.rates import ECB, NotRates, Published, Rates, convert, load, records, rounded
 from services.projections.valued import Step, Valued, by_day, by_posting, in_coins
 from shared.amounts import Vector
 
@@ -18,10 +18,9 @@ MONDAY, FRIDAY = date(2024, 3, 4), date(2024, 3, 1)
 
 
 def of_days(**rates: dict[date, str]) -> Rates:
-    return Rates(
-        "of this test",
-        {code: (sorted(said), [Decimal(said[day]) for day in sorted(said)]) for code, said in rates.items()},
-    )
+    days = sorted({day for said in rates.values() for day in said})
+    lines = [",".join([day.isoformat(), *(said.get(day, "N/A") for said in rates.values())]) for day in days]
+    return Rates("of this test", Published({code: n for n, code in enumerate(rates, 1)}, days, lines))
 
 
 TWO_DAYS = of_days(USD={FRIDAY: "2", MONDAY: "4"}, GBP={FRIDAY: "0.5"})
