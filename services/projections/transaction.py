@@ -61,6 +61,10 @@ class Transaction:
     async def written(self) -> None:
         """Wait until all is written. Raises what the first statement that failed said."""
         await self._send()
+        await self.sent()
+
+    async def sent(self) -> None:
+        """Wait until what was sent is written; what was only gathered is left."""
         last, self._last = self._last, None
         if last is not None:
             await last
@@ -111,7 +115,7 @@ async def transaction(engine: AsyncEngine, renamed: Renamed = as_it_is) -> Async
                 await mine.written()
             except BaseException:
                 with suppress(Exception):  # the first error is told, not what follows of it
-                    await mine.written()
+                    await mine.sent()
                 raise
             await connection.execute("COMMIT")
         except BaseException:

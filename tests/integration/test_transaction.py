@@ -83,6 +83,13 @@ async def say(database: AsyncEngine, *said: tuple[str, str], read: bool = False,
             raise RuntimeError("of the caller")
 
 
+async def test_of_a_transaction_that_is_given_up_nothing_more_is_sent(database: AsyncEngine, sent: list[str]) -> None:
+    with pytest.raises(RuntimeError, match="of the caller"):
+        await say(database, ("1", "a"), ("2", "b"), fail=True)
+    assert len(sent) == 1  # the second was only gathered
+    assert await codes(database) == []
+
+
 async def test_a_write_that_fails_says_so_to_who_reads_or_at_the_end_and_nothing_stays(database: AsyncEngine) -> None:
     with pytest.raises(asyncpg.UniqueViolationError):
         await say(database, ("1", "a"), ("1", "a"), read=True)
