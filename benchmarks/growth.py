@@ -2,9 +2,9 @@
 
 The ledger is whole: `muster up` with its own PostgreSQL (fsync on) and NATS (sync_interval always), both services,
 relay and worker. It grows through POST /v1/imports while everything follows. At each size, with everything caught up:
-disk and memory, the feed and every kind of question in turns with a bare FastAPI GET, a rebuild, durable commands in
-turns with a bare FastAPI PUT, and how fast relay and read models come up to what they missed. What is written for the
-measuring comes last, so that each size is the one that is said.
+disk and memory, the feed and every kind of question in turns with a bare FastAPI GET, a rebuild beside bare rows of the
+same stream, durable commands in turns with a bare FastAPI PUT, and how fast relay and read models come up to what they
+missed. What is written for the measuring comes last, so that each size is the one that is said.
 
     .venv/bin/python benchmarks/growth.py [--sizes 10000,100000,1000000] [--picture]
 
@@ -45,7 +45,7 @@ from benchmarks.made import CAPABILITIES, Servers, command, entries
 from benchmarks.picture import Axis, Plot, Series, chart, draw, of_events
 from benchmarks.processes import RELAY, WORKER, resident, tell, tidying
 from benchmarks.queries import Asker, quantiles, timed
-from benchmarks.rebuild import LEDGER, WATCH_S, rebuilt
+from benchmarks.rebuild import LEDGER, WATCH_S, bare_rows, rebuilt
 from muster.provision import Names, Passwords, urls
 from muster.running import Running
 from services.projections.charts.look import Look, Spec
@@ -166,8 +166,8 @@ def measured(of: Measuring, made: int) -> Row:
         {"question": one.question, "p50": one.p50, "p95": one.p95, "bare_p50": one.bare_p50, "bare_p95": one.bare_p95}
         for one in asked
     ]
-    voice.say("rebuilding coalition_totals")
-    row["rebuild"] = asyncio.run(rebuild(where, of.home))
+    voice.say("writing bare rows, then rebuilding coalition_totals")
+    row["rebuild"] = asyncio.run(rebuild(where, of.home, head))
     settle(of)
     voice.say("durable commands, in turns with a bare PUT")
     row["commands"] = commands(of)
@@ -231,14 +231,19 @@ def feed(url: str, bare_url: str, head: int, times: int = 40) -> Row:
     return {name: dict(zip(("p50", "p95"), quantiles(values), strict=True)) for name, values in took.items()}
 
 
-async def rebuild(where: dict[str, str], home: Path) -> Row:
-    """Build one read model anew from the whole stream: events a second, and its memory from beginning to end."""
+async def rebuild(where: dict[str, str], home: Path, size: int) -> Row:
+    """Build one read model anew from the whole stream: events a second, and its memory from beginning to end.
+
+    Beside it, the same `size` events read from the stream and written as bare rows.
+    """
     roles = urls(where["database"], Names(LEDGER), Passwords(home / "secrets.json"))
     there = Servers(roles, where["nats"], where["nats"], home)
+    beside = await bare_rows(there, size)
     per_second, memory, before, during = await rebuilt(there)
     every = max(1, len(memory) // CURVE)
     return {
         "per_second": per_second,
+        "bare_rows_per_second": beside,
         "most_mb": max(memory),
         "memory": [[round(n * WATCH_S, 1), mb] for n, mb in enumerate(memory)][::every],
         "question_p95_before": quantiles(before)[1],
@@ -375,7 +380,7 @@ def plots(rows: list[Row]) -> list[Plot]:
         ),
         Plot(
             "Rebuild, events a second",
-            [line("totals", "rebuild", "per_second")],
+            [line("totals", "rebuild", "per_second"), line("bare rows", "rebuild", "bare_rows_per_second")],
             40_000.0,
             "40,000, at each size",
         ),
