@@ -48,16 +48,21 @@ def engine(
     connections: int = 5,
     pgbouncer: bool = False,
     settings: Mapping[str, str] = SERVER_SETTINGS,
+    begins: bool = True,
 ) -> AsyncEngine:
-    """Give the engine of one process: `url` as `postgresql://`, `process` as it is to be seen in pg_stat_activity."""
+    """Give the engine of one process: `url` as `postgresql://`, `process` as it is to be seen in pg_stat_activity.
+
+    `begins` False: SQLAlchemy opens no transactions, who wants one opens the driver's.
+    """
     arguments: dict[str, Any] = {"timeout": 5, "command_timeout": 90}
+    level: dict[str, Any] = {} if begins else {"isolation_level": "AUTOCOMMIT"}
     if pgbouncer:  # it passes no settings at the start, and hands a statement's name to other connections
         arguments |= {
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: f"__muster_{uuid4()}__",
         }
-        return create_async_engine(driver_url(url), poolclass=NullPool, connect_args=arguments)
+        return create_async_engine(driver_url(url), poolclass=NullPool, connect_args=arguments, **level)
     made = create_async_engine(
         driver_url(url),
         pool_size=connections,
@@ -65,6 +70,7 @@ def engine(
         pool_timeout=5,
         pool_use_lifo=True,  # the connection that was used last has its statements prepared
         connect_args=arguments | {"server_settings": {**settings, "application_name": f"muster {process}"}},
+        **level,
     )
     event.listen(made.sync_engine, "checkout", _see_that_it_is_open)
     return made

@@ -18,7 +18,7 @@ from services.projections.http.asof import Reader
 
 @pytest_asyncio.fixture
 async def one_connection(projections_reader_url: str) -> AsyncIterator[AsyncEngine]:
-    made = engine(projections_reader_url, process="test", connections=1)
+    made = engine(projections_reader_url, process="test", connections=1, begins=False)
     yield made
     await made.dispose()
 

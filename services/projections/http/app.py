@@ -49,7 +49,13 @@ SEEN_BY_SCRIPTS = ("ETag", "Ledger-Position", "Lag-Seconds", "Link", "Retry-Afte
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the application of one process; its database is reached when the first question comes."""
-    database = engine(settings.database_url, process="queries", connections=CONNECTIONS, pgbouncer=settings.pgbouncer)
+    database = engine(
+        settings.database_url,
+        process="queries",
+        connections=CONNECTIONS,
+        pgbouncer=settings.pgbouncer,
+        begins=False,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -168,7 +168,7 @@ def in_query(**filters: str | int | bool | Sequence[str] | None) -> str:
     return "&".join(f"{name}={_quoted(one)}" for name, value in said for one in _spelled(value))
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=5_000)
 def _quoted(value: str) -> str:
     """Quote a value: every number of an answer has a link, and their values are few (half the time of a large one)."""
     return quote_plus(value, safe=",:")
@@ -189,6 +189,7 @@ class Reader:
     """How this process reads: every answer out of one transaction that sees one position."""
 
     def __init__(self, engine: AsyncEngine, ledger: str) -> None:
+        """`engine` begins no transactions of its own."""
         self.engine = engine
         self.ledger = ledger
 
@@ -196,7 +197,6 @@ class Reader:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that changes nothing and sees one moment."""
         async with self.engine.connect() as conn:
-            await conn.execution_options(isolation_level="AUTOCOMMIT")  # the driver's own transaction is around it
             connection = driver(conn)
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -94,8 +94,10 @@ def _link(whose: str, what: str, which: str, asof: AsOf) -> str:
 
 # A large answer has a link for each of its numbers, and few different parts of links.
 
+PARTS: Final = 2_500
 
-@lru_cache(maxsize=10_000)
+
+@lru_cache(maxsize=PARTS)
 def _whose(
     coalition: str | None,
     donor: str | None,
@@ -112,7 +114,7 @@ def _whose(
     )
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=PARTS)
 def _what(
     capability: str | None,
     exactly: bool,  # noqa: FBT001  # as the filter has it
@@ -129,7 +131,7 @@ def _what(
     )
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=PARTS)
 def _which(
     account: str | None,
     labels: tuple[tuple[str, str], ...],

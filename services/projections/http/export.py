@@ -24,7 +24,6 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
-import xlsxwriter
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -243,6 +242,8 @@ async def as_xlsx(about: About, pages: Pages) -> AsyncIterator[bytes]:
     Raises:
         Problem: there are more rows than a sheet can have.
     """
+    import xlsxwriter  # 12 MB and a quarter of a second, which only who asks for a sheet needs
+
     with tempfile.TemporaryFile() as file:
         book = xlsxwriter.Workbook(
             file, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
