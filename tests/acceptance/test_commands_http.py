@@ -396,6 +396,15 @@ async def test_lines_about_one_thing_are_taken_in_their_order(side: WriteSide) -
     assert [answer["outcome"]["position"] for answer in answers] == list(range(2, len(commands) + 2))
 
 
+async def test_an_import_of_large_lines_leaves_room_in_the_queue(quick: WriteSide) -> None:
+    words = ["x" * 195] * 45
+    labels = {f"label-{n}": [f"{word}{n}" for n, word in enumerate(words)] for n in range(10)}
+    wide = a_pledge(labels=labels)  # 90 kB a line, 40 MB in all: more than may wait for the log
+    answers = await imported(quick, lines(*((f"PUT /v1/pledges/p{n}", wide) for n in range(440))))
+    assert {answer["status"] for answer in answers} == {201}
+    assert [answer["line"] for answer in answers] == list(range(1, 441))
+
+
 async def test_every_line_is_answered_as_it_would_have_been_alone(quick: WriteSide) -> None:
     sent = b"\n".join(
         [

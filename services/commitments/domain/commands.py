@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.days import Said
@@ -11,9 +12,19 @@ from shared.sources import Reference, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Record this entry (PUT of a thing, POST of what happened to it); its context is filled in when it is decided."""
+    """Record this entry (PUT of a thing, POST of what happened to it); its context is filled in when it is decided.
+
+    `stream` and `mentions` are the entry's own, asked for once: everything that becomes of a command asks again.
+    """
 
     entry: Entry
+    stream: str = field(init=False, repr=False, compare=False)
+    mentions: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Ask the entry."""
+        object.__setattr__(self, "stream", self.entry.stream)
+        object.__setattr__(self, "mentions", self.entry.mentions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +63,12 @@ class Cite(Amend):
 Command = Record | Correct | Retract | Cite
 
 
-def stream_of(command: Command) -> str:
-    """Give the stream that a command writes to."""
-    return command.entry.stream if isinstance(command, Record) else command.stream
-
-
 def needs(command: Command) -> frozenset[str]:
     """Give the streams whose history the decision looks at: its own, and those that the entry names."""
     match command:
-        case Record(entry=entry) | Correct(now=entry):
-            return frozenset({stream_of(command), *entry.mentions.values()})
+        case Record():
+            return frozenset((command.stream, *command.mentions.values()))
+        case Correct():
+            return frozenset((command.stream, *command.now.mentions.values()))
         case Retract() | Cite():
-            return frozenset({stream_of(command)})
+            return frozenset((command.stream,))

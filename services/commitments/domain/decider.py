@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TypedDict
 
 from services.commitments.domain import coalitions, parties, pledges, targets
-from services.commitments.domain.commands import Amend, Cite, Command, Correct, Record, Retract, stream_of
+from services.commitments.domain.commands import Amend, Cite, Command, Correct, Record, Retract
 from services.commitments.domain.history import History, Placed, World, subject_of
 from services.commitments.domain.refusals import (
     AlreadyRecorded,
@@ -55,11 +55,13 @@ class Decision:
 def decide(world: World, command: Command, if_match: int | None = None) -> Decision:
     """Decide a command: names first, then the version it was made for, then the rules. Raises Refused."""
     match command:
-        case Record(entry=entry) | Correct(now=entry):
-            _names(world, entry, opens=isinstance(command, Record) and entry.OPENS)
+        case Record(entry=entry):
+            _names(world, entry, command.mentions, opens=entry.OPENS)
+        case Correct(now=entry):
+            _names(world, entry, entry.mentions, opens=False)
         case Retract() | Cite():
             pass
-    history = world.stream(stream_of(command))
+    history = world.stream(command.stream)
     if if_match is not None and if_match != history.version:
         raise StaleVersion(history.stream, if_match, history.version)
     match command:
@@ -184,15 +186,16 @@ def _flags(world: World, entry: Entry) -> tuple[str, ...]:
     return tuple(pledges.flags(world, entry)) if isinstance(entry, PledgeAnnounced | PledgeEntry) else ()
 
 
-def _names(world: World, entry: Entry, *, opens: bool) -> None:
+def _names(world: World, entry: Entry, mentions: Mapping[str, str], *, opens: bool) -> None:
     """Raise Unknown for a thing in the path, UnknownName for one in the body, that does not stand."""
-    history = world.stream(entry.stream)
+    own = entry.stream
+    history = world.stream(own)
     if (not opens or subject_of(entry) is not None) and not history.stands:
         if history.version:
-            raise NameRetracted(history.stream.replace("-", " ", 1))
-        raise Unknown(history.stream)
-    for pointer, stream in entry.mentions.items():
-        if stream != entry.stream and not world.knows(stream):
+            raise NameRetracted(own.replace("-", " ", 1))
+        raise Unknown(own)
+    for pointer, stream in mentions.items():
+        if stream != own and not world.knows(stream):
             raise UnknownName(stream, pointer, ())
 
 

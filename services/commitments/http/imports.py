@@ -26,6 +26,10 @@ from services.commitments.http.requests import MOST_BYTES, must_be, parsed
 NDJSON: Final = "application/x-ndjson"
 MOST_LINES: Final = 5_000
 OTHERS_TURN: Final = 100  # after so many lines, whoever else this process serves is served
+TOGETHER: Final = 500
+"""How many lines are put to the ledger together: what one transaction takes. Smaller ones cost more a line."""
+TOGETHER_BYTES: Final = 4_000_000
+
 AT_ONCE: Final = 1_000
 """How many commands of one import may wait for the ledger: what two transactions take."""
 
@@ -60,8 +64,9 @@ async def take(request: Request, service: Service) -> Response:
     waiting: deque[tuple[int, asyncio.Task[bytes]]] = deque()
     number = 0  # of lines read
     done = 0  # of lines answered
+    group: list[Asking] = []
+    size = 0  # of the group's lines, in bytes
     async for some in lines(request):
-        group: list[Asking] = []
         for line in some:
             number += 1
             if number > MOST_LINES:
@@ -70,15 +75,19 @@ async def take(request: Request, service: Service) -> Response:
                 break
             if line.strip():
                 group.append(await asking(number, line, service))
-        waiting.append((number, asyncio.create_task(answered(group, service))))
+                size += len(line)
         if number > MOST_LINES:
             break
+        if len(group) >= TOGETHER or size >= TOGETHER_BYTES:
+            waiting.append((number, asyncio.create_task(answered(group, service))))
+            group, size = [], 0
         await asyncio.sleep(0)
         while service.ledger.crowded:  # noqa: ASYNC110  # nobody says when the queue has emptied, it is for others
             await asyncio.sleep(CROWDED_S)
-        while number - done > AT_ONCE:
+        while number - done > AT_ONCE and waiting:
             done, answering = waiting.popleft()
             answers.append(await answering)
+    waiting.append((number, asyncio.create_task(answered(group, service))))
     answers += await asyncio.gather(*(answering for _, answering in waiting))
     return Response(b"".join(answers), media_type=NDJSON)
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.commitments.domain.commands import Record, stream_of
+from services.commitments.domain.commands import Record
 from services.commitments.domain.history import History
 from services.commitments.domain.refusals import Refused, StaleVersion
 from services.commitments.handling import Identity, Ledger, Outcome, Row
@@ -83,7 +83,7 @@ def taking(route: Route) -> Handler:
         path: str = request.scope["path"]
         what = await asked(route, names, body, streams)
         identity = identified(route.method, path, what, key=key, traceparent=headers.get("traceparent"))
-        if_match = await version_of(wanted, stream_of(what.command), streams)
+        if_match = await version_of(wanted, what.command.stream, streams)
         try:
             outcome = await service.ledger.handle(what.command, identity, if_match, entry=entry_of(what))
         except Refused as refusal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -86,7 +85,7 @@ def _founding(coalition: History, subject: tuple[str, str]) -> Placed | None:
                 sources=said.sources,
                 reported_on=said.reported_on,
             )
-            return replace(formed, entry=joined)
+            return formed._replace(entry=joined)
     return None
 
 

@@ -17,7 +17,7 @@ import structlog
 import uuid_utils
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.commitments.domain.commands import Retract, stream_of
+from services.commitments.domain.commands import Retract
 from services.commitments.domain.history import History, subject_of
 from services.commitments.log.contract import Away, Log, Look, Transaction
 from services.commitments.log.histories import Histories, histories_of, up_to_date
@@ -276,7 +276,7 @@ class Batcher:
             return None
         if not await self._log.append(seen, settled.rows, receipts, settled.at):
             return None
-        self._keep(seen, settled, histories)
+        self._keep(seen, settled)
         return settled
 
     def _need_a_look(self, proposals: list[Proposal]) -> bool:
@@ -287,7 +287,7 @@ class Batcher:
         said = [proposal.entry for proposal in proposals]
         opened = {entry.stream for entry in said if entry is not None and entry.OPENS and subject_of(entry) is None}
         return any(
-            isinstance(command, Retract) or not (stream_of(command) in opened or self._held.get(stream_of(command)))
+            isinstance(command, Retract) or not (command.stream in opened or self._held.get(command.stream))
             for command in (proposal.command for proposal in proposals)
         )
 
@@ -303,7 +303,7 @@ class Batcher:
             settled = self._settle(proposals, look, histories, referrers)
             if settled.receipts:
                 await transaction.append(settled.rows, list(settled.receipts.values()), settled.at)
-        self._keep(look, settled, histories)
+        self._keep(look, settled)
         return settled
 
     def _settle(
@@ -324,12 +324,12 @@ class Batcher:
         )
         return settle(settling, proposals)
 
-    def _keep(self, look: Look, settled: Settled, histories: dict[str, History]) -> None:
+    def _keep(self, look: Look, settled: Settled) -> None:
         """Hold what is known after a batch; how the log was left only if nobody else adds to it or says things again.
 
         Foreseeing pays where it comes true: other replicas, and a file that is imported anew, would be in its way.
         """
-        self._held.keep((histories | settled.changed).values())
+        self._held.keep(settled.histories.values())
         alone, self._position = look.position == self._position, look.position + len(settled.rows)
         if alone and not look.receipts:
             self._left = Look(self._position, settled.at if settled.rows else look.recorded_at, {}, {})

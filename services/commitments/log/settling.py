@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Final, Protocol
 
-from services.commitments.domain.commands import Command, Correct, Record, needs, stream_of
+from services.commitments.domain.commands import Command, Correct, Record, needs
 from services.commitments.domain.decider import Decision
 from services.commitments.domain.history import History, World
 from services.commitments.domain.refusals import KeyReused
@@ -70,13 +70,16 @@ class Proposal:
 
 @dataclass(slots=True)
 class Settled:
-    """What a batch came to: `answers` are in the order of its proposals, an exception for what is not recorded."""
+    """What a batch came to: `answers` are in the order of its proposals, an exception for what is not recorded.
+
+    `histories` are those that it looked at, as it leaves them.
+    """
 
     at: datetime
+    histories: dict[str, History]
     answers: list[Outcome | Exception] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     receipts: dict[str, Receipt] = field(default_factory=dict)
-    changed: dict[str, History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +102,15 @@ class Settling:
 def settle(settling: Settling, proposals: Iterable[Proposal]) -> Settled:
     """Settle proposals in order: receipt, then names, If-Match and rules; positions are consecutive over all rows."""
     last = settling.look.recorded_at
-    settled = Settled(settling.now if last is None else max(settling.now, last))
+    settled = Settled(settling.now if last is None else max(settling.now, last), dict(settling.histories))
+    world = World(histories=settled.histories, states=settling.states, today=settled.at.date())
+    first = replace(world, referrers=settling.referrers)
     for number, proposal in enumerate(proposals):
         answer: Outcome | Exception
         try:
-            referrers = settling.referrers if number == 0 else ()
-            answer = _repeated(settling, settled, proposal) or _decided(settling, settled, proposal, referrers)
+            answer = _repeated(settling, settled, proposal) or _decided(
+                settling, settled, proposal, world if number else first
+            )
         except Exception as refusal:  # noqa: BLE001  # whatever one command meets is its own answer, never its neighbours'
             answer = refusal
         settled.answers.append(answer)
@@ -123,20 +129,10 @@ def _repeated(settling: Settling, settled: Settled, proposal: Proposal) -> Outco
     return replay(found.outcome, replayed=not of_an_earlier_try)
 
 
-def _decided(settling: Settling, settled: Settled, proposal: Proposal, referrers: tuple[str, ...]) -> Outcome:
+def _decided(settling: Settling, settled: Settled, proposal: Proposal, world: World) -> Outcome:
     """Decide a proposal and add what comes of it. Raises what the decider refuses it with."""
     command, identity = proposal.command, proposal.identity
-    stream = stream_of(command)
-    world = World(
-        histories={
-            name: settled.changed.get(name) or settling.histories[name]
-            for name in proposal.streams
-            if name in settled.changed or name in settling.histories
-        },
-        states=settling.states,
-        today=settled.at.date(),
-        referrers=referrers,
-    )
+    stream = command.stream
     decision = settling.decide(world, command, proposal.if_match)
     history = world.stream(stream)
     if not decision.entries:
@@ -165,7 +161,7 @@ def _decided(settling: Settling, settled: Settled, proposal: Proposal, referrers
             flags=decision.flags,
             new=True,
         )
-        settled.changed[stream] = history.extended(
+        settled.histories[stream] = history.extended(
             (row.event_id, row.position, row.version, entry) for row, entry in zip(rows, decision.entries, strict=True)
         )
         settled.rows.extend(rows)
@@ -197,13 +193,13 @@ def row_of(
 ) -> Row:
     """Give the row of an entry; `said` is the proposal that said it just so, if one did. Raises Unpublishable."""
     encoded, named = (None, None) if said is None else (said.encoded, said.streams)
-    reported = reported_on(entry, at.date())
+    happened, reported = entry.happened, reported_on(entry, at.date())
     return Row(
         position=position,
         recorded_at=at,
         event_id=event_id,
         version=version,
-        happened_on=reported if entry.happened is None else last_day(entry.happened),
+        happened_on=reported if happened is None else last_day(happened),
         reported_on=reported,
         stream=stream,
         type=stored_name(entry),
@@ -256,7 +252,7 @@ def proposed(
     """Propose a command; `entry` is its entry by `shared.codec.encode`, if that is at hand. Raises Unpublishable."""
     match command:
         case Record(entry=said) | Correct(now=said):
-            publishable_name(stream_of(command))
+            publishable_name(command.stream)
             return Proposal(command, identity, if_match, publishable(encode(said) if entry is None else entry))
         case _:
             return Proposal(command, identity, if_match)
