@@ -17,6 +17,14 @@ def unnest(first: int, *types: str) -> str:
     return f"unnest({', '.join(f'${first + n}::text::{name}[]' for n, name in enumerate(types))})"
 
 
+def columns(first: int, *types: str) -> str:
+    """Give the query that reads arrays of these types back, from the parameter `$first` on.
+
+    As `unnest`, for two thirds of its price: what stands in FROM, PostgreSQL stores column by column before it goes on.
+    """
+    return f"SELECT {', '.join(f'unnest(${first + n}::text::{name}[])' for n, name in enumerate(types))}"
+
+
 def arrays(rows: Sequence[Sequence[Any]], *types: str) -> tuple[str, ...]:
     """Write rows as one array a column, as `unnest` with the same types reads them; None is null."""
     if not rows:
@@ -25,10 +33,10 @@ def arrays(rows: Sequence[Sequence[Any]], *types: str) -> tuple[str, ...]:
 
 
 def _array(values: Sequence[Any], name: str) -> str:
-    first = values[0]
-    if len(set(map(id, values))) == 1:  # a column of one value only, such as what is not open
+    first, ids = values[0], set(map(id, values))
+    if len(ids) == 1:  # a column of one value only, such as what is not open
         return f"{{{','.join([_written(first, name)] * len(values))}}}"
-    if None in values:
+    if id(None) in ids:  # `None in values` would ask each decimal whether it is equal
         return f"{{{','.join([_written(value, name) for value in values])}}}"
     return f"{{{','.join(map(_quoted if name == QUOTED else str, values))}}}"
 

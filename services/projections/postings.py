@@ -193,6 +193,12 @@ def _in_one_part(value: Vector, *, hangs: bool) -> Vector:
     return Vector(low, high, open_, unknown, about, 1, 1, surplus, low if hangs else NOTHING)
 
 
+def _of_no_pledge(value: Vector) -> Vector:
+    """Let a value be that of what is counted as a pledge elsewhere."""
+    low, high, open_, unknown, about, _, _, surplus, conditional = value
+    return Vector(low, high, open_, unknown, about, 0, 0, surplus, conditional)
+
+
 def _parties(shares: Sequence[Share]) -> tuple[str, ...]:
     return (shares[0].party,) if len(shares) == 1 else tuple([share.party for share in shares])
 
@@ -471,6 +477,9 @@ def _story(opening: PledgeAnnounced, about: Sequence[tuple[int, DeliveryEntry]])
     capability = report.capability or opening.capability
     day, so_far = last_day(report.delivered_on), report.covers == "so_far"
     claim = dict(_measures("delivered", capability, report.amount, report.also))
+    reached = claim if report.confirmed_by is None else claim | _as_confirmed(claim)
+    if len(about) == 1:
+        return [(measure, Mark(day, at, vector, so_far, day)) for measure, vector in reached.items()]
     now: dict[Measure, Vector] = {}
     first: dict[Measure, tuple[date, int]] = {}
     told: list[tuple[Measure, Mark]] = []
@@ -484,10 +493,7 @@ def _story(opening: PledgeAnnounced, about: Sequence[tuple[int, DeliveryEntry]])
                 told.append((measure, Mark(on, position, change, False, day, first[measure])))
             now[measure] = vector
 
-    confirmed = {} if report.confirmed_by is None else _as_confirmed(claim)
-    becomes(day, at, claim | confirmed)
-    if len(about) == 1:
-        return told
+    becomes(day, at, reached)
     later = sorted(
         (max(day, last_day(e.happened)), p, e) for p, e in about if e is not report and e.happened is not None
     )
@@ -610,7 +616,7 @@ class Kept(NamedTuple):
 
 
 Presence = list[tuple[date, bool]]
-"""The days on which a delivery is there or not, from its first on."""
+"""The days on which a delivery comes (True) and goes, in turns."""
 
 
 class Story(NamedTuple):
@@ -637,6 +643,7 @@ class Parts:
     name: str
     rest: dict[int, Entry]
     pledge: Pledge  # of the rest: its places, relations and promises
+    weigh: _Weight
     promises: Standing
     ceiling: Decimal | None  # the least that was ever the pledged high; None: none is closed
     deliveries: dict[str, dict[int, DeliveryEntry]]
@@ -669,6 +676,7 @@ class Parts:
             name=name,
             rest=rest,
             pledge=pledge,
+            weigh=_weight(pledge.opening.relation, new_money=pledge.opening.new_money),
             promises=_changes(pledge.rows()),
             ceiling=_ceiling(pledge),
             deliveries=deliveries,
@@ -736,11 +744,10 @@ class Parts:
         amount = self.pledge.opening.amount
         if amount is None or self.ceiling is None or self.most <= self.ceiling:
             return {}
-        weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
         came: dict[date, list[tuple[Row, Vector]]] = defaultdict(list)
         for story in self.stories.values():
             for (row, _), mark in story.marks:
-                weighed = weigh("delivered", mark.change)
+                weighed = self.weigh("delivered", mark.change)
                 if row.stage == "delivered" and row.unit == amount.unit and weighed is not None:
                     came[mark.day].append((row, weighed))
         promised = self.pledge.values["pledged", self.pledge.opening.capability, amount.unit]
@@ -762,11 +769,11 @@ class Parts:
 
     def _kept(self, measure: Measure, day: date) -> Kept:
         places = self.pledge.places
-        place = places.on(day)
         # where it came back to a place it was in before, it is there again
-        nth = [places.before, *places.values].index(place) if places.days else 0
+        nth = [places.before, *places.values].index(places.on(day)) if places.days else 0
         kept = self.known_rows.get((measure, nth))
         if kept is None:
+            place = places.on(day)
             stage, capability, unit = measure
             opening = self.pledge.opening
             finance_type = opening.finance_type or ""
@@ -798,8 +805,7 @@ class Parts:
 
     def _difference(self, old: Story, new: Story) -> Standing:
         """Give what one delivery's stories differ by; all others are kept, it is dropped."""
-        weigh = _weight(self.pledge.opening.relation, new_money=self.pledge.opening.new_money)
-        result: Standing = {}
+        weigh, result = self.weigh, Standing()
 
         def add(kept: Kept, day: date, vector: Vector | None) -> None:
             if vector is not None:
@@ -812,15 +818,15 @@ class Parts:
                 break
             same += 1
         for kept, mark in old.marks[same:]:
-            add(kept, mark.day, weigh(kept.row.stage, -mark.change._replace(pledges=0, parts=0)))
+            add(kept, mark.day, weigh(kept.row.stage, -_of_no_pledge(mark.change)))
         for kept, mark in new.marks[same:]:
-            add(kept, mark.day, weigh(kept.row.stage, mark.change._replace(pledges=0, parts=0)))
+            add(kept, mark.day, weigh(kept.row.stage, _of_no_pledge(mark.change)))
         for presence, others, sign in ((old.there, new.there, -1), (new.there, old.there, 1)):
             for kept, there in presence.items():
                 if there != others.get(kept) and weigh(kept.row.stage, ZERO) is not None:
                     for day, step in self._counted(kept, there):
                         add(kept, day, Vector(pledges=sign * step, parts=sign * step))
-        return {key: vector for key, vector in result.items() if vector}
+        return {key: vector for key, vector in result.items() if any(vector)}
 
     def _counted(self, kept: Kept, there: Presence) -> Iterator[tuple[date, int]]:
         """Give the days on which a delivery makes the pledge count among those that brought something, or not any more.
@@ -892,22 +898,23 @@ def _surplus(delivered: Mapping[Row, Vector], high: Decimal) -> dict[Row, Vector
 
 
 def _presence(marks: Iterable[tuple[Kept, Mark]]) -> dict[Kept, Presence]:
-    """Give, for each place where a delivery is counted, the days on which it is there or not, from its first on."""
+    """Give the days on which a delivery comes and goes, for each place where it is counted."""
     counts: dict[Kept, dict[date, int]] = {}
     for kept, mark in marks:
-        changes = counts.setdefault(kept, {})
-        changes[mark.day] = changes.get(mark.day, 0) + mark.change.pledges
+        if pledges := mark.change.pledges:
+            changes = counts.setdefault(kept, {})
+            changes[mark.day] = changes.get(mark.day, 0) + pledges
     found: dict[Kept, Presence] = {}
     for kept, changes in counts.items():
-        count = 0
-        there = []
+        count, there = 0, []
         for day in sorted(changes):
-            count += changes[day]
-            there.append((day, count > 0))
-        if any(is_there for _, is_there in there):
+            was, count = count, count + changes[day]
+            if (was > 0) != (count > 0):
+                there.append((day, count > 0))
+        if there:
             found[kept] = there
     return found
 
 
 def _lasts(there: Presence) -> bool:
-    return all(is_there for _, is_there in there)
+    return len(there) == 1

@@ -36,7 +36,7 @@ class ReadSide:
 
     async def record(self, *entries: Entry) -> list[Recorded]:
         """Record entries, a second apart, and apply them."""
-        new = recorded(entries, after=len(self.events))
+        new = recorded(entries, after=len(self.events), before=self.events)
         await self.take(new)
         return new
 

@@ -116,7 +116,7 @@ def test_a_rebuild_from_the_shell_heals_a_table_and_says_what_differed(up: Up) -
         scalar(database, "SELECT nspname FROM pg_namespace WHERE nspname ~ '^coalition_totals_v[0-9]+$'")
     )
     asyncio.run(scalar(database, f"UPDATE {schema}.totals SET low = low + 1000"))
-    asyncio.run(scalar(database, f"UPDATE {schema}.blocks SET low = low + 1000"))
+    asyncio.run(scalar(database, f"UPDATE {schema}.months SET low = low + 1000"))
     assert pledged(up) != before
     status, said = muster(up, "rebuild", "coalition_totals", "--check")
     assert (status, "not switched" in said, "totals: " in said) == (1, True, True)

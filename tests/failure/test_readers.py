@@ -129,7 +129,7 @@ async def test_an_event_that_nobody_can_handle_stops_that_read_model_alone_until
         # the entries' table takes the next event no more: what a bug in a read model looks like
         await scalar(
             database,
-            "ALTER TABLE entries_v1.entries ADD CONSTRAINT unlucky CHECK (stream <> 'pledge-unlucky') NOT VALID",
+            "ALTER TABLE entries_v2.entries ADD CONSTRAINT unlucky CHECK (stream <> 'pledge-unlucky') NOT VALID",
         )
         await say_all(home.commitments, told, [a_pledge("unlucky", 13, coalition="drones")])
         position = told.recorded["/v1/pledges/unlucky"][0]
@@ -158,7 +158,7 @@ async def test_an_event_that_nobody_can_handle_stops_that_read_model_alone_until
         assert kept == "the test says so"
 
         async def caught_up() -> bool:
-            return await scalar(database, "SELECT count(*) FROM entries_v1.entries") == head - 1
+            return await scalar(database, "SELECT count(*) FROM entries_v2.entries") == head - 1
 
         await until(caught_up, "entries has all but that one", within_s=20)
         await shown(home.projections, head)

@@ -57,7 +57,7 @@ class Dice:
         events: list[Recorded] = []
         for position in range(1, size + 1):
             entry = self.amendment(events) if events and self.random.random() < 0.2 else self.entry()
-            events += recorded([entry], after=position - 1)
+            events += recorded([entry], after=position - 1, before=events)
         return events
 
     def amendment(self, events: list[Recorded]) -> Entry:

@@ -24,9 +24,9 @@ from shared.subjects import STREAM_SETTINGS, everything, stream_name, subject
 BEGINNING = datetime(2024, 2, 15, 12, tzinfo=UTC)
 
 
-def recorded(entries: Iterable[Entry], *, after: int = 0) -> list[Recorded]:
-    """Entries as the log holds them, a second apart."""
-    versions: dict[str, int] = {}
+def recorded(entries: Iterable[Entry], *, after: int = 0, before: Iterable[Recorded] = ()) -> list[Recorded]:
+    """Entries as the log holds them, a second apart; their streams go on from what is `before` them."""
+    versions = {event.stream: event.version for event in before}
     events = []
     for position, entry in enumerate(entries, start=after + 1):
         versions[entry.stream] = version = versions.get(entry.stream, 0) + 1

@@ -183,9 +183,14 @@ async def every_posting(conn: AsyncConnection, *, limit: int = 7, **asked: Any) 
     return found
 
 
-async def test_tables_do_not_depend_on_batches_restarts_or_replays(database: AsyncEngine) -> None:
+@pytest.mark.parametrize("block", [1, 4, 32])
+async def test_tables_do_not_depend_on_batches_restarts_or_replays(
+    database: AsyncEngine, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of one position: of those many are empty, and there are several levels of them."""
+    monkeypatch.setattr(coalition_totals, "BLOCK", block)
     dice = Random(3)
-    for seed in range(20, 24):
+    for seed in (20, 21):
         events = Dice(seed, pledges=8).ledger(250)
         await clear(database, COALITION_TOTALS)
         await apply(database, events)
@@ -289,6 +294,22 @@ async def test_a_total_does_not_depend_on_what_is_summed_beforehand(
                     )
                     found = await totals(conn, on=on, known=known, since=since)
                     assert sum(vector.low for _, vector in found) == expected, (known, on, since)
+
+
+async def test_a_block_whose_last_event_was_passed_over_is_not_missed(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next event fills it; until then its postings are read one by one."""
+    monkeypatch.setattr(coalition_totals, "BLOCK", 8)
+    events = recorded(a_pledge(f"p{n}", pieces(1)) for n in range(20))
+    without = [event for event in events if event.position not in {7, 15}]
+    counted = []
+    async with database.connect() as conn:
+        for first, last in ((0, 6), (6, 7), (7, 13), (13, 18)):
+            await apply(database, without[first:last], forget=True)
+            ((_, vector),) = await totals(conn, on=YEAR_END, known=without[last - 1].position + 1)
+            counted.append(vector.low)
+    assert counted == [6, 7, 13, 18]
 
 
 async def test_a_capability_contains_its_descendants_by_dots(database: AsyncEngine) -> None:

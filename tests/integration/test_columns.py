@@ -8,7 +8,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from services.projections.columns import arrays, unnest
+from services.projections.columns import arrays, columns, unnest
 
 TYPES = ("bigint", "text", "numeric", "date", "timestamptz")
 ROWS = [
@@ -21,11 +21,17 @@ ROWS = [
 ]
 
 
+READINGS = (f"SELECT * FROM {unnest(1, *TYPES)}", columns(1, *TYPES))  # noqa: S608  # types of ours
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=["unnest", "columns"])
 @pytest.mark.parametrize("rows", [ROWS, ROWS[3:4], []], ids=["rows", "one of nothing", "none"])
-async def test_rows_come_back_as_they_were_sent(rows: list[tuple[object, ...]], projections_url: str) -> None:
+async def test_rows_come_back_as_they_were_sent(
+    rows: list[tuple[object, ...]], reading: str, projections_url: str
+) -> None:
     conn = await asyncpg.connect(projections_url)
     try:
-        found = await conn.fetch(f"SELECT * FROM {unnest(1, *TYPES)}", *arrays(rows, *TYPES))  # noqa: S608  # types of ours
+        found = await conn.fetch(reading, *arrays(rows, *TYPES))
     finally:
         await conn.close()
     assert [tuple(row) for row in found] == rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 
@@ -13,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.projections.postings import accounts
 from services.projections.read_models import entries
 from services.projections.read_models.entries import ENTRIES, Where, as_it_stands
+from services.projections.transaction import transaction
 from shared.events.amendments import EntryCorrected, SourcesAdded
 from shared.events.pledges import Relation, Share
 from shared.sources import Source
 from tests.examples import A_SOURCE, a_coalition, a_pledge, joins, pieces, produced
-from tests.integration.copies import apply, made, replays_are_equal
+from tests.integration.copies import apply, clear, contents, made, replays_are_equal
 from tests.integration.random_ledgers import Dice
 from tests.integration.streams import BEGINNING, correction, recorded, retraction
 
@@ -32,6 +34,33 @@ async def database(projections_url: str) -> AsyncIterator[AsyncEngine]:
 async def test_a_replay_gives_equal_tables(database: AsyncEngine, seed: int) -> None:
     events = Dice(seed, pledges=5).ledger(120)
     await replays_are_equal(database, ENTRIES, events, set(Random(seed).sample(range(1, 120), 7)))
+
+
+@pytest.mark.parametrize("most", [0, 5, 10_000])
+async def test_who_remembers_names_from_batch_to_batch_notes_the_same(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(entries, "NAMES_REMEMBERED", most)
+    events = Dice(3, pledges=5).ledger(60)
+    await apply(database, ENTRIES, events)
+    plain = await contents(database, ENTRIES)
+    await clear(database, ENTRIES)
+    await apply(database, replace(ENTRIES, apply=entries.remembering()), events, range(1, 60))
+    assert await contents(database, ENTRIES) == plain
+
+
+async def test_names_that_stand_are_not_sent_again(database: AsyncEngine) -> None:
+    events = recorded([a_pledge("x", pieces(1)), a_pledge("y", pieces(2)), a_pledge("z", by="LVA")])
+    take, sent = entries.remembering(), []
+
+    def noted(statement: str) -> str:
+        sent.append(statement)
+        return statement
+
+    for event in events:
+        async with transaction(database, noted) as writing:
+            await take(writing, [event])
+    assert [entries.NAMED.fullname in statement for statement in sent] == [True, False, True]
 
 
 async def test_an_entry_is_read_back_as_it_was_recorded(database: AsyncEngine) -> None:
@@ -69,6 +98,13 @@ async def test_a_replacing_pledge_concerns_the_replaced_one(database: AsyncEngin
         "pledge-old": [1, 2],
         "pledge-new": [2],
     }
+
+
+async def test_a_report_is_of_its_partys_account_whatever_its_own_id(database: AsyncEngine) -> None:
+    await apply(database, ENTRIES, recorded([produced("GBR", pieces(5), start="2024-01", end="2024-03")]))
+    async with database.connect() as conn:
+        found = await entries.of_accounts(conn, ["production-UKR", "production-GBR"], known=1)
+    assert {name: len(about) for name, about in found.items()} == {"production-UKR": 1, "production-GBR": 0}
 
 
 async def test_an_entry_stands_as_its_amendments_leave_it(database: AsyncEngine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from random import Random
 from typing import Any
 
@@ -45,7 +46,7 @@ async def test_a_pledge_is_found_by_every_name_it_ever_had(database: AsyncEngine
         ]
     )
     fixed = correction(events[1], a_pledge("b", by="EST", capability="drone.fpv"))
-    await apply(database, PLEDGES, [*events, *recorded([fixed], after=len(events))])
+    await apply(database, PLEDGES, [*events, *recorded([fixed], after=len(events), before=events)])
 
     async def found(known: int = 7, **names: Any) -> list[str]:
         async with database.connect() as conn:
@@ -74,3 +75,27 @@ async def test_a_pledge_is_found_by_every_name_it_ever_had(database: AsyncEngine
     assert await found(after="a") == ["b", "c"]
     async with database.connect() as conn:
         assert await pledges.count(conn, 7, coalition="drones") == 1
+
+
+async def test_a_deadline_that_a_correction_takes_away_is_not_past_due(database: AsyncEngine) -> None:
+    events = recorded(
+        [
+            a_pledge("taken", pieces(5), due_by="2024-06-30"),
+            a_pledge("given", pieces(5)),
+            a_pledge("kept", pieces(5), due_by="2024-06-30"),
+            revised("kept", pieces(6), on="2024-03-01"),
+        ]
+    )
+    amends = [
+        correction(events[0], a_pledge("taken", pieces(5))),
+        correction(events[1], a_pledge("given", pieces(5), due_by="2024-05")),
+    ]
+    await apply(database, PLEDGES, [*events, *recorded(amends, after=4, before=events)], {4})
+
+    async def due(known: int) -> dict[str, str]:
+        async with database.connect() as conn:
+            found = await pledges.past_due(conn, known=known, on=date(2025, 1, 1), kind="donor", name="GBR")
+        return {pledge: str(day) for pledge, day in sorted(found.items())}
+
+    assert await due(4) == {"kept": "2024-06-30", "taken": "2024-06-30"}
+    assert await due(6) == {"given": "2024-05-31", "kept": "2024-06-30"}

@@ -174,13 +174,13 @@ async def test_a_table_that_was_tampered_with_is_told_and_healed(ledger: Ledger)
         f"UPDATE {TOTALS} SET low = low + 777 WHERE (row_id, day) = (SELECT row_id, day FROM {TOTALS} LIMIT 1) "
         "RETURNING CAST(row_id AS text)"
     )
-    await ledger.run(f"DELETE FROM {SCHEMA}.blocks")
+    await ledger.run(f"DELETE FROM {SCHEMA}.months")
     tag = (await ledger.client.get("/v1/totals?on=2030-01-01")).headers["ETag"]
     found = await ledger.rebuild()
-    assert [difference.table for difference in found.differences] == ["blocks", "totals"]
-    blocks, totals = found.differences
-    assert (blocks.serving_rows, blocks.only_serving) == (0, ())
-    assert blocks.new_rows > 0
+    assert [difference.table for difference in found.differences] == ["months", "totals"]
+    months, totals = found.differences
+    assert (months.serving_rows, months.only_serving) == (0, ())
+    assert months.new_rows > 0
     assert len(totals.only_serving) == len(totals.only_new) == 1
     assert totals.only_serving[0].startswith(f"({tampered},")
     assert await contents(ledger.database, COALITION_TOTALS) == honest

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.projections.read_models.coalition_totals import BLOCK, Strip, days_of, positions_of
+from services.projections.read_models.coalition_totals import FAN, Strip, blocks_of, days_of, years_of
 
 BEGINNING = date(2023, 12, 1)
+HALF_A_YEAR = 184  # days
 DAYS = [BEGINNING + timedelta(days=n) for n in range(480)]
 
 
@@ -38,12 +39,36 @@ def test_no_strip_is_longer_than_half_a_month(on: date, since: date | None) -> N
     assert all((strip.last - strip.first).days < 16 for strip in days_of(since, on)[2])
 
 
-@given(known=st.integers(min_value=0, max_value=5 * BLOCK))
-def test_positions_known_are_whole_blocks_and_at_most_half_a_block(known: int) -> None:
-    blocks, strip = positions_of(known)
-    assert blocks * BLOCK + strip.sign * (strip.last - strip.first + 1) == known + 1
-    assert strip.last - strip.first + 1 <= BLOCK // 2 + 1
-    assert strip.first == (blocks * BLOCK if strip.sign > 0 else known + 1)
+@given(on=st.sampled_from(DAYS), since=st.none() | st.sampled_from(DAYS))
+def test_months_asked_for_are_counted_once_and_no_others(on: date, since: date | None) -> None:
+    start, end = (since or BEGINNING).replace(day=1), on.replace(day=1)
+    if start > end:
+        start, end = end, start
+    first, last, strips = years_of(start, end)
+    counted = Counter({day: 1 for day in DAYS if first <= day.replace(month=1, day=1) < last})
+    for strip in strips:
+        assert strip.first <= strip.last
+        counted.update({day: strip.sign for day in DAYS if strip.first <= day.replace(day=1) <= strip.last})
+    assert counted == Counter({day: 1 for day in DAYS if start <= day < end})
+    assert all((strip.last - strip.first).days <= HALF_A_YEAR for strip in strips) or start.year == end.year
+
+
+@given(full=st.integers(min_value=0, max_value=5_000))
+def test_full_blocks_are_taken_in_as_large_ones_as_there_are(full: int) -> None:
+    found = blocks_of(full)
+    covered = Counter(n for level, block in found for n in range(block * FAN**level, (block + 1) * FAN**level))
+    assert covered == Counter(range(full))
+    levels = Counter(level for level, _ in found)
+    assert all(count < FAN for count in levels.values())
+
+
+def test_the_last_months_there_are_can_be_asked_for() -> None:
+    assert years_of(date.min, date(9999, 12, 1)) == (
+        date.min,
+        date(9999, 1, 1),
+        [Strip(date(9999, 1, 1), date(9999, 11, 30))],
+    )
+    assert years_of(date.min, date.min) == (date.min, date.min, [])
 
 
 def test_the_last_day_there_is_can_be_asked_for() -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Date,
-    Index,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -37,7 +36,7 @@ from shared.events.amendments import EntryCorrected, EntryRetracted
 from shared.recorded import Recorded
 
 NAME: Final = "capabilities"
-VERSION: Final = 1
+VERSION: Final = 2
 METADATA: Final = MetaData(schema=schema(NAME, VERSION))
 
 SPOKEN: Final = Table(
@@ -50,7 +49,6 @@ SPOKEN: Final = Table(
     Column("family", Text, nullable=False),  # of the entry's stream: pledge, target ...
     Column("change", SmallInteger, nullable=False),  # 1: it speaks of it, -1: it does not any more
     PrimaryKeyConstraint("entry", "position", "code", "day"),
-    Index("spoken_code", "code", "position"),
 )
 
 CHANGE: Final = ("bigint", "bigint", "text", "date", "text", "smallint")
@@ -68,7 +66,13 @@ async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     standing = await _standing(transaction, amended - {event.position for event in events})
     rows = []
     for event in events:
-        entry = event.event.entry_position if isinstance(event.event, Amendment) else event.position
+        if not isinstance(event.event, Amendment):
+            says = _spoken(event.event, event.happened_on)
+            rows += [(event.position, event.position, code, day, event.family, 1) for code, day in sorted(says)]
+            if event.position in amended:
+                standing[event.position] = says
+            continue
+        entry = event.event.entry_position
         before = standing[entry]
         now = _now(event, before)
         changes = [(spoken, 1) for spoken in now - before] + [(spoken, -1) for spoken in before - now]
@@ -98,17 +102,15 @@ async def _standing(transaction: Transaction, entries: Iterable[int]) -> default
 
 
 def _now(event: Recorded, before: frozenset[Spoken]) -> frozenset[Spoken]:
-    """Give what an entry speaks of, once an event is known that is that entry or amends it. Pure."""
+    """Give what an entry speaks of, once an event is known that amends it. Pure."""
     match event.event:
         case EntryRetracted():
             return frozenset()
         case EntryCorrected(now=now):
             day = min((day for _, day in before), default=event.happened_on)  # its own, if it says none now
             return _spoken(now, last_day(now.happened) if now.happened else day)
-        case Amendment():
+        case _:
             return before
-        case entry:
-            return _spoken(entry, event.happened_on)
 
 
 def _spoken(entry: Entry, day: date) -> frozenset[Spoken]:

@@ -2,9 +2,10 @@
 """Totals: one journal of postings, from which every total, past or present, is a sum.
 
 `facts` keeps what was learned of each account, so that the next entry can be compared with it. `postings` is the
-journal: known at position P, a total on day D is the sum of its postings with position <= P and day <= D. `totals` is
-the same summed over all positions, for what is known now; `blocks` is the same summed by month over many positions, so
-that a question about the past need not read the whole journal. What keeps numbers apart stands once, in `rows`.
+journal: known at position P, a total on day D is the sum of its postings with position <= P and day <= D. `totals` and
+`months` are the same summed over all positions, for what is known now. `month_blocks` and `year_blocks` are the same
+summed over many positions, so that a question about the past need not read the whole journal. What keeps numbers apart
+stands once, in `rows`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from asyncpg import Record
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -36,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.columns import arrays, unnest
+from services.projections.columns import arrays, columns, unnest
 from services.projections.database import answers, driver
 from services.projections.postings import Account, Row, accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
@@ -50,7 +51,7 @@ from shared.recorded import Recorded
 from shared.timeline import Learned
 
 NAME: Final = "coalition_totals"
-VERSION: Final = 3
+VERSION: Final = 4
 SCHEMA: Final = schema(NAME, VERSION)
 
 METADATA: Final = MetaData(schema=SCHEMA)
@@ -125,19 +126,43 @@ TOTALS: Final = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
-BLOCK: Final = 65_536
-"""How many positions a block sums up: the first holds those below BLOCK, the next those below twice that."""
-
-BLOCKS: Final = Table(
-    "blocks",
+MONTHS: Final = Table(
+    "months",
     METADATA,
     Column("row_id", Integer, nullable=False, autoincrement=False),
     Column("month", Date, nullable=False),  # its first day
-    Column("block", BigInteger, nullable=False, autoincrement=False),
     *vector_columns(),
-    PrimaryKeyConstraint("row_id", "month", "block"),
+    PrimaryKeyConstraint("row_id", "month"),
     postgresql_with={"fillfactor": "70"},
 )
+
+BLOCK: Final = 16_384
+"""How many positions a block of level 0 sums up: block 0 those below BLOCK, block 1 those below twice that."""
+
+FAN_BITS: Final = 2
+FAN: Final = 1 << FAN_BITS
+"""How many blocks of a level make one of the next."""
+
+LEVELS: Final = 20
+"""No log is so long that it has a block of this level."""
+
+
+def blocks(of: str) -> Table:
+    """Give a table of sums by row and month, or year, over the positions of a block: written once, when it is full."""
+    return Table(
+        f"{of}_blocks",
+        METADATA,
+        Column("level", SmallInteger, nullable=False, autoincrement=False),
+        Column("block", BigInteger, nullable=False, autoincrement=False),
+        Column("row_id", Integer, nullable=False, autoincrement=False),
+        Column(of, Date, nullable=False),  # its first day
+        *vector_columns(),
+        PrimaryKeyConstraint("level", "block", "row_id", of),
+    )
+
+
+MONTH_BLOCKS: Final = blocks("month")
+YEAR_BLOCKS: Final = blocks("year")
 
 # ------------------------------------------------------------------------------------------------ how it learns
 
@@ -157,6 +182,7 @@ class Memory:
     entries: int = 0  # in all accounts
     rows: dict[Row, int] = field(default_factory=dict)
     last_row: int | None = None  # None: not asked yet
+    full_blocks: int | None = None  # of level 0, those that are written; None: not asked yet
 
     def forget(self) -> None:
         """Let go of what was not used for longest."""
@@ -226,35 +252,14 @@ def post(news: Sequence[Note], names: Sequence[Iterable[str]], known: Mapping[st
     ]
 
 
-def summed(
-    postings: Iterable[Posting], numbers: Mapping[Row, int]
-) -> tuple[dict[Cell, Vector], dict[BlockCell, Vector]]:
-    """Add up what a batch posts to each row and day, and to each row, month and block; rows by their numbers.
-
-    A cell that comes to nothing is kept: which cells there are must not depend on where a batch ends.
-    """
-    days: dict[Cell, Vector] = {}
-    blocks: dict[BlockCell, Vector] = {}
-    for position, _, day, _, row, vector in postings:
-        row_id = numbers[row]
-        cell = row_id, day
-        days[cell] = days[cell] + vector if cell in days else vector
-        month = row_id, _first_of_month(day), position // BLOCK
-        blocks[month] = blocks[month] + vector if month in blocks else vector
-    return days, blocks
-
-
-Cell: TypeAlias = tuple[int, date]
-BlockCell: TypeAlias = tuple[int, date, int]
-
-
-@lru_cache(4_096)  # a ledger speaks of the same days again and again
-def _first_of_month(day: date) -> date:
-    return day.replace(day=1)
-
-
 async def learn(transaction: Transaction, events: Sequence[Recorded], memory: Memory) -> None:
     """Write the facts, postings and totals of a batch of events."""
+    await take(transaction, events, memory)
+    await fill_blocks(transaction, events[-1].position + 1, memory)
+
+
+async def take(transaction: Transaction, events: Sequence[Recorded], memory: Memory) -> None:
+    """Write what a batch of events changes, but for the blocks."""
     news = notes(events)
     amended = [note.amends for note in news if note.amends is not None]
     names = touched(news, await accounts_of_entries(transaction, amended))
@@ -331,8 +336,7 @@ async def recall(transaction: Transaction, names: Iterable[str], memory: Memory)
 NAMED_ROW: Final = ("text",) * len(Row._fields)
 KNOWN_ROWS: Final = f"""
     SELECT w.n, r.row_id
-    FROM {unnest(1, *NAMED_ROW)}
-      WITH ORDINALITY w (stage, coalition, donors, beneficiaries, capability, unit, finance_type, n)
+    FROM {unnest(1, "int", *NAMED_ROW)} w (n, stage, coalition, donors, beneficiaries, capability, unit, finance_type)
     JOIN {SCHEMA}.rows r ON r.coalition = w.coalition AND r.capability = w.capability AND r.stage = w.stage
       AND r.unit = w.unit AND r.finance_type = w.finance_type AND r.donors = string_to_array(w.donors, ',')
       AND r.beneficiaries = string_to_array(w.beneficiaries, ',')
@@ -345,8 +349,9 @@ async def number(transaction: Transaction, rows: Iterable[Row], memory: Memory) 
     missing = [row for row in dict.fromkeys(rows) if row not in memory.rows]
     if not missing:
         return []
-    for n, row_id in await transaction.rows(KNOWN_ROWS, *arrays([joined(row) for row in missing], *NAMED_ROW)):
-        memory.rows[missing[n - 1]] = row_id
+    named = [(n, *joined(row)) for n, row in enumerate(missing)]
+    for n, row_id in await transaction.rows(KNOWN_ROWS, *arrays(named, "int", *NAMED_ROW)):
+        memory.rows[missing[n]] = row_id
     if memory.last_row is None:
         memory.last_row = (await transaction.rows(LAST_ROW))[0][0]
     new = [row for row in missing if row not in memory.rows]
@@ -361,25 +366,31 @@ async def number(transaction: Transaction, rows: Iterable[Row], memory: Memory) 
 VECTOR: Final = ", ".join(COMPONENTS)
 VECTOR_TYPES: Final = ("numeric", "numeric", "int", "int", "int", "int", "int", "numeric", "numeric")
 FACT: Final = ("bigint", "bigint", "text", "text", "text")
-POSTING: Final = ("bigint", "uuid", "date", "int", "text", *VECTOR_TYPES)
-TOTAL: Final = ("int", "date", *VECTOR_TYPES)
-SUM: Final = ("int", "date", "bigint", *VECTOR_TYPES)
+CHANGE: Final = ("int", "date", *VECTOR_TYPES)
+POSTING: Final = (*CHANGE, "bigint", "uuid", "text")
 
 WRITE_FACTS: Final = f"""
-    INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload) SELECT * FROM {unnest(1, *FACT)}
+    INSERT INTO {SCHEMA}.facts (position, amends, account, type, payload) {columns(1, *FACT)}
 """
 WRITE_POSTINGS: Final = f"""
-    INSERT INTO {SCHEMA}.postings (position, event_id, day, row_id, account, {VECTOR})
-    SELECT * FROM {unnest(1, *POSTING)}
+    INSERT INTO {SCHEMA}.postings (row_id, day, {VECTOR}, position, event_id, account)
+    {columns(1, *POSTING)}
 """
+SUMS: Final = ", ".join(f"sum({name})" for name in COMPONENTS)
 ADD: Final = f"DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in COMPONENTS)}"
+MONTH: Final = "CAST(date_trunc('month', CAST(day AS timestamp)) AS date)"
+YEAR: Final = "CAST(date_trunc('year', CAST(month AS timestamp)) AS date)"
+# in one order, so that neighbours in the index come together; a cell that comes to nothing is kept: which cells there
+# are must not depend on where a batch ends
 WRITE_TOTALS: Final = f"""
-    INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR}) SELECT * FROM {unnest(1, *TOTAL)}
+    INSERT INTO {SCHEMA}.totals AS t (row_id, day, {VECTOR})
+    SELECT row_id, day, {SUMS} FROM ({columns(1, *CHANGE)}) c (row_id, day, {VECTOR}) GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (row_id, day) {ADD}
 """
-WRITE_BLOCKS: Final = f"""
-    INSERT INTO {SCHEMA}.blocks AS t (row_id, month, block, {VECTOR}) SELECT * FROM {unnest(1, *SUM)}
-    ON CONFLICT (row_id, month, block) {ADD}
+WRITE_MONTHS: Final = f"""
+    INSERT INTO {SCHEMA}.months AS t (row_id, month, {VECTOR})
+    SELECT row_id, {MONTH}, {SUMS} FROM ({columns(1, *CHANGE)}) c (row_id, day, {VECTOR}) GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (row_id, month) {ADD}
 """
 NEW_ROW: Final = ("int", *NAMED_ROW)
 WRITE_ROWS: Final = f"""
@@ -398,20 +409,18 @@ async def write(transaction: Transaction, batch: Batch, new_rows: Sequence[Row],
         for name in touches
     ]
     journal = [
-        (position, event_id, day, numbers[row], account, *vector)
+        (numbers[row], day, *vector, position, event_id, account)
         for position, event_id, day, account, row, vector in batch.postings
     ]
-    days, months = summed(batch.postings, numbers)
-    # in one order, so that neighbours in the index come together
-    cells = [(*cell, *days[cell]) for cell in sorted(days)]
-    blocks = [(*cell, *months[cell]) for cell in sorted(months)]
     if new_rows:
         named = [(numbers[row], *joined(row)) for row in new_rows]
         await transaction.write(WRITE_ROWS, *arrays(named, *NEW_ROW))
     await transaction.write(WRITE_FACTS, *arrays(facts, *FACT))
-    await transaction.write(WRITE_POSTINGS, *arrays(journal, *POSTING))
-    await transaction.write(WRITE_TOTALS, *arrays(cells, *TOTAL))
-    await transaction.write(WRITE_BLOCKS, *arrays(blocks, *SUM))
+    sent = arrays(journal, *POSTING)
+    changes = sent[: len(CHANGE)]
+    await transaction.write(WRITE_POSTINGS, *sent)
+    await transaction.write(WRITE_TOTALS, *changes)
+    await transaction.write(WRITE_MONTHS, *changes)
 
 
 def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[str | None, str | None]:
@@ -424,6 +433,47 @@ def _stored(event: Recorded, fact: Entry | None, amends: int | None) -> tuple[st
 def joined(row: Row) -> tuple[str, ...]:
     """Give a row with its parties as one text each; their codes have no comma in them."""
     return row._replace(donors=",".join(row.donors), beneficiaries=",".join(row.beneficiaries))  # type: ignore[arg-type, return-value]  # as the tables' statements want them
+
+
+FULL_BLOCKS: Final = f"""
+    SELECT coalesce(max((SELECT max(block) + 1 FROM {SCHEMA}.month_blocks b WHERE b.level = l) << {FAN_BITS} * l), 0)
+    FROM generate_series(0, {LEVELS - 1}) l
+"""
+FILL_FROM_JOURNAL: Final = f"""
+    SELECT row_id, {MONTH} AS month, {SUMS} FROM {SCHEMA}.postings WHERE position BETWEEN $3 AND $4 GROUP BY 1, 2
+"""
+FILL_FROM_BLOCKS: Final = f"""
+    SELECT row_id, month, {SUMS} FROM {SCHEMA}.month_blocks
+    WHERE level = $1::smallint - 1 AND block BETWEEN $3 AND $4 GROUP BY 1, 2
+"""
+FILL: Final = f"""
+    WITH months AS (
+        INSERT INTO {SCHEMA}.month_blocks (level, block, row_id, month, {VECTOR})
+        SELECT $1::smallint, $2::bigint, s.* FROM ({{source}}) s ORDER BY row_id, month RETURNING *
+    )
+    INSERT INTO {SCHEMA}.year_blocks (level, block, row_id, year, {VECTOR})
+    SELECT level, block, row_id, {YEAR}, {SUMS} FROM months GROUP BY 1, 2, 3, 4 ORDER BY 3, 4
+"""
+
+
+async def fill_blocks(transaction: Transaction, positions: int, memory: Memory) -> None:
+    """Write the blocks that are full once so many positions are taken, each level from the one below it.
+
+    Positions decide which blocks there are, not batches. Those without postings have no rows, and are looked at again.
+    """
+    if positions < BLOCK:
+        return
+    if memory.full_blocks is None:
+        ((memory.full_blocks,),) = await transaction.rows(FULL_BLOCKS)
+    for block in range(memory.full_blocks, positions // BLOCK):
+        source = FILL.format(source=FILL_FROM_JOURNAL)
+        await transaction.rows(source, 0, block, block * BLOCK, (block + 1) * BLOCK - 1)
+        level, above = 0, block + 1
+        while above % FAN == 0 and level + 1 < LEVELS:
+            level, above = level + 1, above // FAN
+            source = FILL.format(source=FILL_FROM_BLOCKS)
+            await transaction.rows(source, level, above - 1, (above - 1) * FAN, above * FAN - 1)
+    memory.full_blocks = positions // BLOCK
 
 
 # ------------------------------------------------------------------------------------------ what it is asked
@@ -513,7 +563,7 @@ async def totals(
     known has several such rows: `pledges` counts it on one of them, `parts` on each. Rows that come to nothing are
     left out.
     """
-    parts, values = _parts(on, known, since, where)
+    parts, values = await _parts(conn, on, known, since, where)
     parties = "" if by is None else f", r.{by}"
     keys = f"r.capability, r.unit, r.stage, r.finance_type{parties}"
     query = f"""
@@ -573,7 +623,7 @@ async def grouped(
             WHERE {conditions} GROUP BY {", ".join(keys)} ORDER BY {", ".join(keys)}
         """
     else:
-        parts, values = _parts(on, known, since, where)
+        parts, values = await _parts(conn, on, known, since, where)
         query = f"""
             SELECT {", ".join(keys)}, {_sums("s")} FROM ({" UNION ALL ".join(parts)}) s
             JOIN {SCHEMA}.rows r USING (row_id) GROUP BY {", ".join(keys)} ORDER BY {", ".join(keys)}
@@ -804,62 +854,121 @@ def days_of(since: date | None, on: date) -> tuple[date, date, list[Strip]]:
     return start, end, strips
 
 
-def positions_of(known: int) -> tuple[int, Strip]:
-    """Give (how many whole blocks, the strip of positions) that together are the positions up to `known`."""
-    blocks = known // BLOCK
-    if known - blocks * BLOCK < BLOCK // 2:
-        return blocks, Strip(blocks * BLOCK, known)
-    return blocks + 1, Strip(known + 1, (blocks + 1) * BLOCK - 1, -1)
+def years_of(start: date, end: date) -> tuple[date, date, list[Strip]]:
+    """Give (first year, year after the last, strips of months) that together are the months from `start` up to `end`.
+
+    As with days, the months of a part of a year are added, or the others are taken off the whole.
+    """
+    first, last = start.replace(month=1), end.replace(month=1)
+    if start >= last:
+        return last, last, [Strip(start, end - ONE_DAY)] if start < end else []
+    strips: list[Strip] = []
+    if end.month > HALF_A_YEAR and last < LAST_YEAR:
+        last = last.replace(year=last.year + 1)
+        strips.append(Strip(end, last - ONE_DAY, -1))
+    elif end > last:
+        strips.append(Strip(last, end - ONE_DAY))
+    if start.month > HALF_A_YEAR:
+        first = first.replace(year=first.year + 1)
+        strips.append(Strip(start, first - ONE_DAY))
+    elif start > first:
+        strips.append(Strip(first, start - ONE_DAY, -1))
+    return first, last, strips
+
+
+def blocks_of(full: int) -> list[tuple[int, int]]:
+    """Give (level, block) of those that together sum up the first so many blocks of level 0: as few as there can be."""
+    found = []
+    for level in range(LEVELS):
+        found += [(level, block) for block in range(full & -FAN, full)]
+        full //= FAN
+    return found
 
 
 HALF_A_MONTH: Final = 15
+HALF_A_YEAR: Final = 7
 ONE_DAY: Final = timedelta(days=1)
 LAST_MONTH: Final = date.max.replace(day=1)
+LAST_YEAR: Final = LAST_MONTH.replace(month=1)
 
 
 def _next(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
 
 
-def _parts(on: date, known: int | None, since: date | None, where: Filter) -> tuple[list[str], dict[str, Any]]:
-    """Give the queries whose rows (row_id and sums) add up to what is asked, and their values.
-
-    Whole months known in whole blocks come from `blocks`. What is left are strips: the days of months that are asked
-    in part, and the positions of the block that is.
-    """
+async def _parts(
+    conn: AsyncConnection, on: date, known: int | None, since: date | None, where: Filter
+) -> tuple[list[str], dict[str, Any]]:
+    """Give the queries whose rows (row_id and sums) add up to what is asked, and their values."""
     if where.of_accounts:
         source, conditions, values = _asked(on, known, since, where)
         return [f"SELECT p.row_id, {_sums('p')} FROM {source} p WHERE {conditions} GROUP BY p.row_id"], values
-    start, end, strips = days_of(since, on)
+    if known is None:
+        return _parts_now(on, since, where)
+    ((full,),) = await answers(conn, FULL_BLOCKS, {})
+    return _parts_then(on, known, since, where, min((known + 1) // BLOCK, full))
+
+
+def _parts_now(on: date, since: date | None, where: Filter) -> tuple[list[str], dict[str, Any]]:
+    """Whole months come from `months`, the days of months that are asked in part from `totals`."""
+    start, end, days = days_of(since, on)
     values = {"start": start, "end": end} | _of_rows(where)[1]
-    whole = ["p.month >= :start", "p.month < :end", *_among(where, "p.row_id = ANY(ARRAY({rows}))")]
-    parts = []
-    in_blocks = []
-    if known is not None:
-        blocks, positions = positions_of(known)
-        values |= {"blocks": blocks, "edge": blocks * BLOCK, "first": positions.first, "last": positions.last}
-        values |= {"on": on, "since": since or date.min}
-        whole.append("p.block < :blocks")
-        in_blocks = ["p.position < :edge"]
-        strip = ["p.position BETWEEN :first AND :last", "p.day BETWEEN :since AND :on"]
-        parts.append(_summing("postings", " AND ".join([*strip, *_among(where, "p.row_id IN ({rows})")]), positions))
-    parts.append(_summing("blocks", " AND ".join(whole)))
-    for n, days in enumerate(strips):
-        values |= {f"first_{n}": days.first, f"last_{n}": days.last}
-        # each row has its days together in the index: all rows are named, also where all are asked for
-        strip = [f"p.day BETWEEN :first_{n} AND :last_{n}", f"p.row_id = ANY(ARRAY({_rows(where)}))", *in_blocks]
-        parts.append(_summing("totals" if known is None else "postings", " AND ".join(strip), days))
+    parts = [_summing("months", ["p.month >= :start", "p.month < :end", *_among(where)])]
+    for n, strip in enumerate(days):
+        values |= {f"first_{n}": strip.first, f"last_{n}": strip.last}
+        parts.append(_summing("totals", [f"p.day BETWEEN :first_{n} AND :last_{n}", _each(where)], strip))
     return parts, values
 
 
-def _summing(table: str, conditions: str, strip: Strip | None = None) -> str:
+def _parts_then(on: date, known: int, since: date | None, where: Filter, full: int) -> tuple[list[str], dict[str, Any]]:
+    """Whole years in blocks that are full come from `year_blocks`, whole months from `month_blocks`.
+
+    What is left are strips of the journal: the days of months that are asked in part, and the positions after the
+    blocks. `full` is how many blocks of level 0 to make use of.
+    """
+    start, end, days = days_of(since, on)
+    first, last, months = years_of(start, end)
+    levels, blocks = zip(*blocks_of(full), strict=True) if full else ((), ())
+    values = {"levels": list(levels), "blocks": list(blocks), "edge": full * BLOCK, "known": known}
+    values |= {"start": first, "end": last, "on": on, "since": since or date.min} | _of_rows(where)[1]
+    strip = ["p.position BETWEEN :edge AND :known", "p.day BETWEEN :since AND :on", *_among(where)]
+    parts = [_summing("postings", strip)]
+    if full:
+        whole = ["p.year >= :start", "p.year < :end", *_among(where)]
+        parts.append(_in_blocks("year_blocks", whole))
+        for n, part in enumerate(months):
+            values |= {f"first_month_{n}": part.first, f"last_month_{n}": part.last}
+            some = [f"p.month BETWEEN :first_month_{n} AND :last_month_{n}", *_among(where)]
+            parts.append(_in_blocks("month_blocks", some, part))
+        for n, part in enumerate(days):
+            values |= {f"first_day_{n}": part.first, f"last_day_{n}": part.last}
+            some = [f"p.day BETWEEN :first_day_{n} AND :last_day_{n}", "p.position < :edge", _each(where)]
+            parts.append(_summing("postings", some, part))
+    return parts, values
+
+
+def _in_blocks(table: str, conditions: Sequence[str], strip: Strip | None = None) -> str:
+    """Sum block by block: each is one stretch of the index, which the planner would not find out by itself."""
+    within = _summing(table, ["p.level = b.level", "p.block = b.block", *conditions], strip)
+    return f"""
+        SELECT s.* FROM unnest(CAST(:levels AS smallint[]), CAST(:blocks AS bigint[])) b (level, block),
+            LATERAL ({within}) s
+    """
+
+
+def _summing(table: str, conditions: Sequence[str], strip: Strip | None = None) -> str:
     sums = _sums("p", "-" if strip is not None and strip.sign < 0 else "")
-    return f"SELECT p.row_id, {sums} FROM {SCHEMA}.{table} p WHERE {conditions} GROUP BY p.row_id"
+    return f"SELECT p.row_id, {sums} FROM {SCHEMA}.{table} p WHERE {' AND '.join(conditions)} GROUP BY p.row_id"
 
 
-def _among(where: Filter, condition: str) -> list[str]:
+def _among(where: Filter, condition: str = "p.row_id = ANY(ARRAY({rows}))") -> list[str]:
     """Give the condition that a row is among those asked for, if not all are."""
     return [condition.format(rows=_rows(where))] if _of_rows(where)[0] else []
+
+
+def _each(where: Filter) -> str:
+    """Name all rows, also where all are asked for: each has its days together in the index."""
+    return f"p.row_id = ANY(ARRAY({_rows(where)}))"
 
 
 def _rows(where: Filter) -> str:

@@ -7,7 +7,7 @@ stands is looked at on a day (on).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    or_,
     select,
     text,
 )
@@ -35,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.projections.columns import arrays, unnest
 from services.projections.database import rows
 from services.projections.postings import accounts, learned
-from services.projections.read_model import ReadModel, schema
+from services.projections.read_model import Apply, ReadModel, schema
 from services.projections.transaction import Transaction
 from shared.codec import decode
 from shared.days import last_day
@@ -47,7 +48,7 @@ from shared.sources import Source
 from shared.timeline import Learned
 
 NAME: Final = "entries"
-VERSION: Final = 1
+VERSION: Final = 2
 METADATA: Final = MetaData(schema=schema(NAME, VERSION))
 
 TABLE: Final = Table(
@@ -65,7 +66,7 @@ TABLE: Final = Table(
     Column("recorded_by", Text, nullable=False),
     Column("coalitions", ARRAY(Text), nullable=False),
     Column("parties", ARRAY(Text), nullable=False),
-    Column("accounts", ARRAY(Text), nullable=False),  # whose postings it makes, and whose it made before an amendment
+    Column("accounts", ARRAY(Text)),  # whose postings it makes or made, beside its own pledge's
     Column("payload", Text, nullable=False),
     Column("traceparent", Text),
     Index("entries_stream", "stream", "position"),
@@ -76,7 +77,7 @@ TABLE: Final = Table(
     Index("entries_recorded", "recorded_at", "position"),
     Index("entries_coalitions", "coalitions", postgresql_using="gin"),
     Index("entries_parties", "parties", postgresql_using="gin"),
-    Index("entries_accounts", "accounts", postgresql_using="gin"),
+    Index("entries_accounts", "accounts", postgresql_using="gin", postgresql_where=text("accounts IS NOT NULL")),
 )
 
 NAMED: Final = Table(
@@ -89,16 +90,17 @@ NAMED: Final = Table(
 
 ENTRY: Final = (
     *("bigint", "uuid", "text", "int", "text", "bigint", "date", "date", "timestamptz", "text"),
-    *("text", "text", "text", "text", "text"),
+    *("text", "text", "text", "text"),
 )
+BETWEEN_PAYLOADS: Final = "\x1e"  # stands in no JSON; so they need no quotes, which both sides would look for
 INSERT_ENTRIES: Final = f"""
     INSERT INTO {TABLE.fullname}
     SELECT position, event_id, stream, version, type, amends, happened_on, reported_on, recorded_at, recorded_by,
            string_to_array(coalitions, ' '), string_to_array(parties, ' '), string_to_array(accounts, ' '),
            payload, traceparent
-    FROM {unnest(1, *ENTRY)}
+    FROM ROWS FROM ({unnest(1, *ENTRY)}, unnest(string_to_array(${len(ENTRY) + 1}, E'\\x1e')))
       AS said (position, event_id, stream, version, type, amends, happened_on, reported_on, recorded_at, recorded_by,
-               coalitions, parties, accounts, payload, traceparent)
+               coalitions, parties, accounts, traceparent, payload)
 """  # noqa: S608  # names of ours
 
 NAMING: Final = ("text", "text", "bigint")
@@ -107,23 +109,55 @@ INSERT_NAMED: Final = f"""
 """  # noqa: S608  # names of ours
 
 
+NAMES_REMEMBERED: Final = 10_000
+
+Name = tuple[str, str]
+"""A kind of thing (party, coalition, capability), and its name."""
+
+
 async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Copy entries, each with the accounts it touches; an amendment also touches those of the entry it amends."""
+    await _copy(transaction, events, set())
+
+
+def remembering() -> Apply:
+    """Give what applies and remembers which names stand already: nearly all that an entry names do."""
+    remembered: set[Name] = set()
+
+    async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
+        await _copy(transaction, events, remembered)
+        if len(remembered) > NAMES_REMEMBERED:
+            remembered.clear()
+
+    return apply
+
+
+async def _copy(transaction: Transaction, events: Sequence[Recorded], remembered: set[Name]) -> None:
+    """Copy entries, and note their names but for those remembered, to which they are added."""
     touched = await _accounts_of_amended(transaction, events)
+    rows = []
+    named: dict[Name, int] = {}
     for recorded in events:
-        touched[recorded.position] = _accounts(recorded, touched)
-    rows = [_row(recorded, touched[recorded.position]) for recorded in events]
-    await transaction.write(INSERT_ENTRIES, *arrays(rows, *ENTRY))
-    named: dict[tuple[str, str], int] = {}
-    for recorded in events:
-        for kind_and_name in _names(recorded.event):
-            named.setdefault(kind_and_name, recorded.position)
+        position, event = recorded.position, recorded.event
+        touched[position] = accounts = _accounts(recorded, touched)
+        coalitions, parties = _about(event)
+        rows.append(_row(recorded, coalitions, parties, accounts))
+        for name in (
+            *(("coalition", name) for name in coalitions),
+            *(("party", code) for code in parties),
+            *_mentioned(event),
+        ):
+            if name not in remembered:
+                named.setdefault(name, position)
+    payloads = BETWEEN_PAYLOADS.join([recorded.payload.decode() for recorded in events])
+    await transaction.write(INSERT_ENTRIES, *arrays(rows, *ENTRY), payloads)
     if named:
         names = [(*name, named[name]) for name in sorted(named)]  # in one order, whoever writes
         await transaction.write(INSERT_NAMED, *arrays(names, *NAMING))
+        remembered.update(named)
 
 
-ENTRIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply)
+ENTRIES: Final = ReadModel(name=NAME, version=VERSION, metadata=METADATA, apply=apply, remembering=remembering)
 
 
 ACCOUNTS_OF: Final = f"SELECT position, accounts FROM {TABLE.fullname} WHERE position = ANY($1::bigint[])"  # noqa: S608  # names of ours
@@ -138,21 +172,35 @@ async def _accounts_of_amended(transaction: Transaction, events: Sequence[Record
     }
     if not amended:
         return {}
-    return {position: tuple(found) for position, found in await transaction.rows(ACCOUNTS_OF, list(amended))}
+    return {position: tuple(found or ()) for position, found in await transaction.rows(ACCOUNTS_OF, list(amended))}
 
 
 def _accounts(recorded: Recorded, touched: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """Name the accounts that an entry touches, or touched before an amendment, beside that of its own stream."""
     found = learned(recorded)
     says = () if found is None or found[0] is None else accounts(found[0])
     event = recorded.event
     before = touched.get(event.entry_position, ()) if isinstance(event, Amendment) else ()
-    return tuple(dict.fromkeys((*before, *says)))
+    own = recorded.stream if recorded.family == "pledge" else None
+    return tuple(dict.fromkeys(account for account in (*before, *says) if account != own))
 
 
-def _row(recorded: Recorded, touched: tuple[str, ...]) -> tuple[Any, ...]:
-    """Give an entry's columns, in their order."""
+def _about(event: Entry) -> tuple[Collection[str], Collection[str]]:
+    """Name the coalitions and the parties that an entry is about, each once; of a correction also those it says now."""
+    if isinstance(event, EntryCorrected):
+        now = event.now
+        return (
+            dict.fromkeys((*event.coalitions, *now.coalitions)),
+            dict.fromkeys((*event.parties, *now.parties)),
+        )
+    return dict.fromkeys(event.coalitions), dict.fromkeys(event.parties)
+
+
+def _row(
+    recorded: Recorded, coalitions: Iterable[str], parties: Iterable[str], touched: Collection[str]
+) -> tuple[Any, ...]:
+    """Give an entry's columns, in the order of ENTRY."""
     event = recorded.event
-    says = (event, event.now) if isinstance(event, EntryCorrected) else (event,)
     return (
         recorded.position,
         recorded.event_id,
@@ -164,24 +212,21 @@ def _row(recorded: Recorded, touched: tuple[str, ...]) -> tuple[Any, ...]:
         recorded.reported_on,
         recorded.recorded_at,
         recorded.recorded_by,
-        # names hold no spaces, and unnest would flatten arrays of arrays
-        " ".join(dict.fromkeys(name for said in says for name in said.coalitions)),
-        " ".join(dict.fromkeys(code for said in says for code in said.parties)),
-        " ".join(touched),
-        recorded.payload.decode(),
+        " ".join(coalitions),  # names hold no spaces, and unnest would flatten arrays of arrays
+        " ".join(parties),
+        " ".join(touched) if touched else None,
         recorded.traceparent,
     )
 
 
-def _names(event: Entry) -> Iterable[tuple[str, str]]:
+def _mentioned(event: Entry) -> Iterator[Name]:
+    """Name what else an entry names, beside what it is about."""
     says = (event, event.now) if isinstance(event, EntryCorrected) else (event,)
     for said in says:
         for stream in said.mentions.values():
             kind, _, name = stream.partition("-")
             if kind in ("party", "coalition"):
                 yield kind, name
-        yield from (("coalition", name) for name in said.coalitions)
-        yield from (("party", code) for code in said.parties)
         capability = getattr(said, "capability", None)
         if isinstance(capability, str) and (isinstance(said, CapabilityNamed) or capability):
             yield "capability", capability
@@ -213,13 +258,14 @@ async def of_types(conn: AsyncConnection, types: Sequence[str], known: int) -> d
 
 async def of_accounts(conn: AsyncConnection, names: Sequence[str], known: int) -> dict[str, list[Recorded]]:
     """Give, by account, what was said about it up to a position: for what folds like the postings do."""
-    wanted = TABLE.c.accounts.overlap(list(names))
+    pledges = [name for name in names if name.startswith("pledge-")]
+    wanted = or_(TABLE.c.stream.in_(pledges), TABLE.c.accounts.overlap(list(names)))
     query = _said(TABLE.c.accounts).where(wanted, TABLE.c.position <= known).order_by(TABLE.c.position)
     found: dict[str, list[Recorded]] = {name: [] for name in names}
     for row in await conn.execute(query):
         recorded = _recorded(row)
-        for account in row.accounts:
-            if account in found:
+        for account in (row.stream, *(row.accounts or ())):
+            if account in found and (account != row.stream or account in pledges):
                 found[account].append(recorded)
     return found
 

@@ -50,7 +50,7 @@ from shared.events.pledges import (
 from shared.recorded import Recorded
 
 NAME: Final = "pledges"
-VERSION: Final = 3
+VERSION: Final = 4
 METADATA: Final = MetaData(schema=schema(NAME, VERSION))
 
 TABLE: Final = Table(
@@ -77,7 +77,7 @@ DEADLINES: Final = Table(
     Column("position", BigInteger, nullable=False),
     Column("place", BigInteger, nullable=False),  # the position of the entry that says it, or that this one amends
     Column("day", Date, nullable=False),  # since when; an announcement's holds from the beginning
-    Column("due", Date),  # null: the entry says no deadline (any more)
+    Column("due", Date),  # null: the entry says no deadline any more
     PrimaryKeyConstraint("pledge", "position"),
 )
 
@@ -91,16 +91,19 @@ DELIVERIES: Final = Table(
     PrimaryKeyConstraint("pledge", "delivery", "position"),
 )
 
+KNOWN_ALREADY: Final = " ON CONFLICT DO NOTHING"
+"""Ends what inserts rows that may be there. It doubles what a row costs; of a pledge that is new, none is there."""
+
 PLEDGE: Final = ("text", "bigint")
 INSERT_PLEDGES: Final = f"""
-    INSERT INTO {TABLE.fullname} (pledge, position)
-    SELECT * FROM {unnest(1, *PLEDGE)} ON CONFLICT (pledge) DO NOTHING
+    INSERT INTO {TABLE.fullname} (pledge, position) SELECT * FROM {unnest(1, *PLEDGE)}
 """  # noqa: S608  # names of ours
 
-NAME_OF_A_PLEDGE: Final = ("text", "text", "text", "bigint")
+NAMED: Final = ("text", "text", "text", "text")  # a name, the pledges that have it, and since which positions
 INSERT_NAMES: Final = f"""
     INSERT INTO {NAMES.fullname} (kind, name, pledge, position)
-    SELECT * FROM {unnest(1, *NAME_OF_A_PLEDGE)} ON CONFLICT (kind, name, pledge) DO NOTHING
+    SELECT kind, name, pledge, position FROM {unnest(1, *NAMED)} AS said (kind, name, pledges, positions),
+      unnest(string_to_array(pledges, ' '), string_to_array(positions, ' ')::bigint[]) AS given (pledge, position)
 """  # noqa: S608  # names of ours
 
 DEADLINE: Final = ("text", "bigint", "bigint", "date", "date")
@@ -119,7 +122,9 @@ SAYS_DEADLINES: Final = (stored_name(PledgeAnnounced), stored_name(PledgeRevised
 async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
     """Note new pledges, every name that an entry gives one, their deadlines and deliveries."""
     of_pledges = [recorded for recorded in events if recorded.family == "pledge"]
-    await _note_names(transaction, of_pledges)
+    new = {recorded.stream for recorded in of_pledges if recorded.version == 1}
+    await _note_names(transaction, [recorded for recorded in of_pledges if recorded.stream in new])
+    await _note_names(transaction, [recorded for recorded in of_pledges if recorded.stream not in new], KNOWN_ALREADY)
     deadlines = [found for recorded in of_pledges if (found := deadline(recorded)) is not None]
     if deadlines:
         await transaction.write(INSERT_DEADLINES, *arrays(deadlines, *DEADLINE))
@@ -128,23 +133,29 @@ async def apply(transaction: Transaction, events: Sequence[Recorded]) -> None:
         await transaction.write(INSERT_DELIVERIES, *arrays(reports, *DELIVERY))
 
 
-async def _note_names(transaction: Transaction, events: Sequence[Recorded]) -> None:
+async def _note_names(transaction: Transaction, events: Sequence[Recorded], end: str = "") -> None:
     opened: dict[str, int] = {}
-    names: dict[tuple[str, str, str], int] = {}
+    names: dict[tuple[str, str], dict[str, int]] = {}
     for recorded in events:
         found = learned(recorded)
         if found is None or found[0] is None:
             continue
-        fact = found[0]
+        fact, pledge, position = found[0], recorded.name, recorded.position
         if isinstance(fact, PledgeAnnounced):
-            opened.setdefault(recorded.name, recorded.position)
-        for kind, name in _names(fact):
-            names.setdefault((kind, name, recorded.name), recorded.position)
+            opened.setdefault(pledge, position)
+        for name in _names(fact):
+            names.setdefault(name, {}).setdefault(pledge, position)
     if opened:
-        await transaction.write(INSERT_PLEDGES, *arrays(sorted(opened.items()), *PLEDGE))
+        await transaction.write(INSERT_PLEDGES + end, *arrays(sorted(opened.items()), *PLEDGE))
     if names:  # in one order, so that neighbours in the index come together
-        rows = [(*key, names[key]) for key in sorted(names)]
-        await transaction.write(INSERT_NAMES, *arrays(rows, *NAME_OF_A_PLEDGE))
+        rows = [(*name, *_joined(names[name])) for name in sorted(names)]
+        await transaction.write(INSERT_NAMES + end, *arrays(rows, *NAMED))
+
+
+def _joined(pledges: Mapping[str, int]) -> tuple[str, str]:
+    """Write pledges, which hold no spaces, and the position of each."""
+    ordered = sorted(pledges)
+    return " ".join(ordered), " ".join([str(pledges[pledge]) for pledge in ordered])
 
 
 def deadline(recorded: Recorded) -> tuple[str, int, int, date, date | None] | None:
@@ -158,13 +169,11 @@ def deadline(recorded: Recorded) -> tuple[str, int, int, date, date | None] | No
         if isinstance(event, EntryRetracted):
             return recorded.name, recorded.position, place, date.min, None
         event = event.now
-    match event:
-        case PledgeAnnounced():
-            since = date.min
-        case PledgeRevised() if event.due_by is not None or place != recorded.position:
-            since = last_day(event.on)
-        case _:
-            return None
+    if not isinstance(event, PledgeAnnounced | PledgeRevised):
+        return None
+    if event.due_by is None and place == recorded.position:
+        return None
+    since = date.min if isinstance(event, PledgeAnnounced) else last_day(event.on)
     return recorded.name, recorded.position, place, since, None if event.due_by is None else last_day(event.due_by)
 
 
@@ -193,6 +202,8 @@ def searched(report: DeliveryReported) -> str:
 
 def folded(words: str) -> str:
     """Give words without regard to case and accents, as a search compares them."""
+    if words.isascii():
+        return words.casefold()
     letters = unicodedata.normalize("NFKD", words)
     return "".join(letter for letter in letters if not unicodedata.combining(letter)).casefold()
 

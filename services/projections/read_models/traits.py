@@ -38,12 +38,12 @@ from shared.events.reports import ProductionReported
 from shared.recorded import Recorded
 
 NAME: Final = "traits"
-VERSION: Final = 1
+VERSION: Final = 2
 SCHEMA: Final = schema(NAME, VERSION)
 METADATA: Final = MetaData(schema=SCHEMA)
 
 
-def _said(name: str, *columns: Column[Any], indexes: Sequence[Index] = ()) -> Table:
+def _said(name: str, *columns: Column[Any], indexes: Sequence[Index]) -> Table:
     """Make a table of what entries say: the n-th thing that the entry at `position` says of its account."""
     return Table(
         name,
@@ -55,7 +55,6 @@ def _said(name: str, *columns: Column[Any], indexes: Sequence[Index] = ()) -> Ta
         Column("until", BigInteger),
         *columns,
         PrimaryKeyConstraint("position", "since", "n"),
-        Index(f"{name}_account", "account"),
         *indexes,
     )
 
@@ -64,10 +63,22 @@ LABELS: Final = _said(
     "labels",
     Column("key", Text, nullable=False),
     Column("value", Text, nullable=False),
-    indexes=[Index("labels_value", "value", postgresql_using="hash")],  # values may be too long for a tree
+    indexes=[
+        Index("labels_account", "account"),
+        Index("labels_value", "value", postgresql_using="hash"),  # values may be too long for a tree
+    ],
 )
-PERIODS: Final = _said("periods", Column("first", Date), Column("last", Date))  # null: the pledge names no period
-TEXTS: Final = _said("texts", Column("said", Text, nullable=False))  # folded; of a production report also if empty
+PERIODS: Final = _said(
+    "periods",
+    Column("first", Date),  # null: the pledge names no period
+    Column("last", Date),
+    indexes=[Index("periods_account", "account")],
+)
+TEXTS: Final = _said(
+    "texts",
+    Column("said", Text, nullable=False),  # folded; of a production report also if empty
+    indexes=[Index("texts_productions", "account", postgresql_where=text("starts_with(account, 'production-')"))],
+)
 
 
 class Trait(NamedTuple):
@@ -84,6 +95,8 @@ class Trait(NamedTuple):
 
 def fold(said: str) -> str:
     """Give a text as it is searched: without regard to accents, case and spaces."""
+    if said.isascii():
+        return " ".join(said.casefold().split())
     plain = "".join(mark for mark in unicodedata.normalize("NFKD", said) if not unicodedata.combining(mark))
     return " ".join(plain.translate(STROKES).casefold().split())
 
@@ -206,7 +219,8 @@ def carried(key: str, known: int | None, value: str | None = None) -> str:
         WHERE l.key = :{key} {one} AND {as_known("l", known)}
         GROUP BY l.account, l.value
         HAVING starts_with(l.account, 'pledge-') OR count(DISTINCT l.position) = (
-            SELECT count(*) FROM {TEXTS.fullname} s WHERE s.account = l.account AND {as_known("s", known)})
+            SELECT count(*) FROM {TEXTS.fullname} s
+            WHERE s.account = l.account AND starts_with(s.account, 'production-') AND {as_known("s", known)})
     """
 
 
