@@ -221,16 +221,27 @@ async def whole_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Co
     return [Counted(row, value, own) for row, value in found]
 
 
-async def rows_before(
-    conn: AsyncConnection, asof: AsOf, asked: Asked, rows: Iterable[Counted], position: int
-) -> list[Counted]:
-    """Give what `whole_rows` gave as it was known at an earlier position: what was learned since is taken off."""
+async def changed_rows(
+    conn: AsyncConnection, asof: AsOf, asked: Asked, position: int
+) -> tuple[list[Counted], list[Counted]]:
+    """Give the rows of `whole_rows` that changed since an earlier position, as they were known there and as they are.
+
+    Only these are added up, however many rows there are; what was learned since is taken off.
+    """
     own = Asked(where=_own(asked.where), at_most=asked.at_most)
     learned = await coalition_totals.learned_since(
         conn, position, on=asof.on, known=asof.position, since=asof.since, where=own.where
     )
-    values = added([*((row.row, row.value) for row in rows), *((row, -change) for row, change in learned)])
-    return [Counted(row, value, own) for row, value in values.items() if value]
+    changes = [(row, change) for row, change in learned if change]
+    if not changes:
+        return [], []
+    only = replace(own.where, among=tuple(row for row, _ in changes))
+    now = await coalition_totals.totals(conn, on=asof.on, known=asof.known, since=asof.since, where=only)
+    then = added([*now, *((row, -change) for row, change in changes)])
+    return (
+        [Counted(row, value, own) for row, value in then.items() if value],
+        [Counted(row, value, own) for row, value in now],
+    )
 
 
 async def joint_rows(conn: AsyncConnection, asof: AsOf, asked: Asked) -> list[Counted]:

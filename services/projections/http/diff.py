@@ -18,9 +18,9 @@ from services.projections.http.counted import (
     Asked,
     Counted,
     at_most_of,
+    changed_rows,
     joint_rows,
     reads,
-    rows_before,
     whole_rows,
 )
 from services.projections.http.cursors import read_cursor, write_cursor
@@ -270,11 +270,10 @@ def days(said: str) -> tuple[date, date]:
 async def compared(conn: AsyncConnection, sides: Sides, asked: Asked, query: DiffQuery, path: str) -> dict[str, Any]:
     """Compare two states."""
     joint = [await joint_rows(conn, side, asked) for side in (sides.before, sides.after)]
-    own = await whole_rows(conn, sides.after, asked)
     if sides.before.on == sides.after.on and not asked.where.of_accounts:
-        before = await rows_before(conn, sides.after, asked, own, sides.before.position)
+        before, own = await changed_rows(conn, sides.after, asked, sides.before.position)
     else:
-        before = await whole_rows(conn, sides.before, asked)
+        before, own = [await whole_rows(conn, side, asked) for side in (sides.before, sides.after)]
     after = 0 if query.cursor is None else where(query.cursor)
     causes, following = await postings_between(conn, sides, asked, after=after, limit=query.limit)
     events = await behind(conn, sides.after, causes)
