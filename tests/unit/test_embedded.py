@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from muster.embedded import LOOPBACK, Nats, Port, PortTaken, open_to_others, outlive, port_like, postgres_url
+from muster.embedded import (
+    LOOPBACK,
+    Nats,
+    Port,
+    PortTaken,
+    cache_mb,
+    open_to_others,
+    outlive,
+    port_like,
+    postgres_url,
+)
 from muster.provision import Names, NotALedgerName, Passwords, as_role, for_sqlalchemy, heads
 
 
@@ -26,6 +36,11 @@ def test_jetstream_syncs_what_it_acknowledges() -> None:
 
 def test_a_strange_path_stays_one_string_in_the_configuration() -> None:
     assert r'store_dir: "/my \"own\" data/nats"' in a_nats_server(home=Path('/my "own" data/nats')).config()
+
+
+@pytest.mark.parametrize(("memory_mb", "mb"), [(1_000, 250), (2_048, 512), (64_000, 512)])
+def test_postgresql_keeps_its_pages_in_a_quarter_of_the_memory_or_half_a_gigabyte(memory_mb: int, mb: int) -> None:
+    assert cache_mb(memory_mb) == mb
 
 
 def test_passwords_are_quoted_in_urls() -> None:
