@@ -255,7 +255,7 @@ async def listed(conn: AsyncConnection, asof: AsOf, query: PledgesQuery) -> tupl
             capability=query.capability,
             unit=query.unit,
             label=query.label[0] if query.label else None,
-            among=await candidates(conn, asof, words) if words else None,
+            only=await candidates(conn, asof, words) if words else None,
             after=after,
             limit=query.limit,
         )

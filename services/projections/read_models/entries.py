@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.columns import arrays, unnest
+from services.projections.columns import among, arrays, unnest
 from services.projections.database import rows
 from services.projections.postings import accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
@@ -245,13 +245,13 @@ async def of_streams(conn: AsyncConnection, names: Sequence[str], known: int) ->
     """Give, by stream, what was said in these streams up to a position, in order."""
     if not names:
         return {}
-    query = _said().where(TABLE.c.stream.in_(names), TABLE.c.position <= known).order_by(TABLE.c.position)
+    query = _said().where(among(TABLE.c.stream, names), TABLE.c.position <= known).order_by(TABLE.c.position)
     return by_stream(_read(await conn.execute(query)))
 
 
 async def of_types(conn: AsyncConnection, types: Sequence[str], known: int) -> dict[str, list[Recorded]]:
     """Give, by stream, what was said in every stream that has an entry of one of these types, up to a position."""
-    having = select(TABLE.c.stream).where(TABLE.c.type.in_(types), TABLE.c.position <= known).distinct()
+    having = select(TABLE.c.stream).where(among(TABLE.c.type, types), TABLE.c.position <= known).distinct()
     query = _said().where(TABLE.c.stream.in_(having), TABLE.c.position <= known).order_by(TABLE.c.position)
     return by_stream(_read(await conn.execute(query)))
 
@@ -259,7 +259,7 @@ async def of_types(conn: AsyncConnection, types: Sequence[str], known: int) -> d
 async def of_accounts(conn: AsyncConnection, names: Sequence[str], known: int) -> dict[str, list[Recorded]]:
     """Give, by account, what was said about it up to a position: for what folds like the postings do."""
     pledges = [name for name in names if name.startswith("pledge-")]
-    wanted = or_(TABLE.c.stream.in_(pledges), TABLE.c.accounts.overlap(list(names)))
+    wanted = or_(among(TABLE.c.stream, pledges), TABLE.c.accounts.overlap(list(names)))
     query = _said(TABLE.c.accounts).where(wanted, TABLE.c.position <= known).order_by(TABLE.c.position)
     found: dict[str, list[Recorded]] = {name: [] for name in names}
     for row in await conn.execute(query):
@@ -278,7 +278,7 @@ async def by_id(conn: AsyncConnection, event_id: str) -> Recorded | None:
 
 async def amendments_of(conn: AsyncConnection, positions: Sequence[int], known: int) -> dict[int, list[Recorded]]:
     """Give what was said about entries, by their positions: corrections, retractions, sources."""
-    query = _said().where(TABLE.c.amends.in_(positions), TABLE.c.position <= known).order_by(TABLE.c.position)
+    query = _said().where(among(TABLE.c.amends, positions), TABLE.c.position <= known).order_by(TABLE.c.position)
     found: dict[int, list[Recorded]] = defaultdict(list)
     for recorded in _read(await conn.execute(query)):
         assert isinstance(recorded.event, Amendment)  # noqa: S101  # only these have `amends`
@@ -288,7 +288,7 @@ async def amendments_of(conn: AsyncConnection, positions: Sequence[int], known: 
 
 async def at_positions(conn: AsyncConnection, positions: Sequence[int]) -> dict[int, Recorded]:
     """Give entries by their positions."""
-    found = _read(await conn.execute(_said().where(TABLE.c.position.in_(positions))))
+    found = _read(await conn.execute(_said().where(among(TABLE.c.position, positions))))
     return {recorded.position: recorded for recorded in found}
 
 
@@ -324,7 +324,7 @@ async def happened(
     if where.stream is not None:
         query = query.where(table.stream == where.stream)
     if where.types:
-        query = query.where(table.type.in_(where.types))
+        query = query.where(among(table.type, where.types))
     if before is not None:
         query = query.where(func.row(table.happened_on, table.position) < func.row(*before))
     return _read(await conn.execute(query.order_by(table.happened_on.desc(), table.position.desc()).limit(limit)))
@@ -351,7 +351,7 @@ async def facts(
             about = select(func.coalesce(table.amends, table.position)).where(column.contains([name]))
             query = query.where(table.position.in_(about))
     if types:
-        query = query.where(table.type.in_(types))
+        query = query.where(among(table.type, types))
     return _read(await conn.execute(query.order_by(table.position).limit(limit)))
 
 

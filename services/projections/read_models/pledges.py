@@ -22,16 +22,14 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    cast,
     func,
     or_,
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.columns import arrays, unnest
+from services.projections.columns import among, arrays, unnest
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
 from services.projections.transaction import Transaction
@@ -221,7 +219,7 @@ async def may_fit(
     capability: str | None = None,
     unit: str | None = None,
     label: str | None = None,
-    among: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     after: str | None = None,
     limit: int,
 ) -> list[str]:
@@ -229,8 +227,8 @@ async def may_fit(
     query = select(TABLE.c.pledge).where(TABLE.c.position <= known)
     if after is not None:
         query = query.where(TABLE.c.pledge > after)
-    if among is not None:
-        query = query.where(TABLE.c.pledge == func.any(cast(list(among), ARRAY(Text))))
+    if only is not None:
+        query = query.where(among(TABLE.c.pledge, only))
     exact = {"coalition": coalition, "donor": donor, "beneficiary": beneficiary, "unit": unit, "label": label}
     query = query.where(*_named(TABLE.c.pledge, known, exact, capability))
     return list((await conn.execute(query.order_by(TABLE.c.pledge).limit(limit))).scalars())
@@ -301,7 +299,7 @@ async def ever_naming(conn: AsyncConnection, known: int, parties: Sequence[str])
     if not parties:
         return set()
     names = NAMES.c
-    wanted = names.name == func.any(cast(list(parties), ARRAY(Text)))
+    wanted = among(names.name, parties)
     query = select(names.pledge).where(names.kind.in_(("donor", "beneficiary")), names.position <= known, wanted)
     return set((await conn.execute(query)).scalars())
 
