@@ -514,8 +514,11 @@ async def answers_ok(url: str, *, timeout_s: float = 2.0) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def running_postgres(home: Path, *, password: str = "postgres") -> AsyncIterator[Postgres]:  # noqa: S107
-    """A PostgreSQL server with its data in `home`/postgres while the block runs; `.url` is the superuser's."""
+async def running_postgres(home: Path, *, password: str = SUPERUSER) -> AsyncIterator[Postgres]:
+    """A PostgreSQL server with its data in `home`/postgres while the block runs; `.url` is the superuser's.
+
+    Nothing of it stays, so a password may be the name of who has it, here and below.
+    """
     port = Port()
     try:
         server = await postgres_in(home / "postgres", password=password, port=port.number)
@@ -527,7 +530,7 @@ async def running_postgres(home: Path, *, password: str = "postgres") -> AsyncIt
 
 
 @contextlib.asynccontextmanager
-async def running_nats(home: Path, *, ledger: str = "ledger", relay_password: str = "relay") -> AsyncIterator[Nats]:  # noqa: S107
+async def running_nats(home: Path, *, ledger: str = "ledger", relay_password: str = RELAY) -> AsyncIterator[Nats]:
     """A NATS server with its files in `home`/nats while the block runs: `.url`, `.relay_url`."""
     port, monitor_port = Port(), Port()
     try:

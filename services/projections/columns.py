@@ -5,10 +5,8 @@ The driver would encode every value of an array by itself, in Python; joining wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
-
-from sqlalchemy import ARRAY, Column, ColumnElement, cast, func
 
 NULL: Final = "NULL"
 QUOTED: Final = "text"
@@ -55,11 +53,3 @@ def _quoted(value: str) -> str:
     if '"' in value:
         value = value.replace('"', '\\"')
     return f'"{value}"'
-
-
-def among(column: Column[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Ask for the rows that have one of these values in a column: one statement, however many values there are.
-
-    `IN` makes another statement for each number of them, which every connection prepares and keeps.
-    """
-    return column == func.any(cast(list(values), ARRAY(column.type)))

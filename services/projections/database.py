@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import NullPool, event
+from sqlalchemy import ARRAY, Column, ColumnElement, NullPool, cast, event, func
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -107,6 +107,14 @@ def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
 
 
 NAMED: Final = re.compile(r"(?<!:):([a-z]\w*)")
+
+
+def among(column: Column[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """Ask for the rows that have one of these values in a column: one statement, however many values there are.
+
+    `IN` makes another statement for each number of them, which every connection prepares and keeps.
+    """
+    return column == func.any(cast(list(values), ARRAY(column.type)))
 
 
 def is_away(error: Exception) -> bool:

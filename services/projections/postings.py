@@ -805,7 +805,8 @@ class Parts:
 
     def _difference(self, old: Story, new: Story) -> Standing:
         """Give what one delivery's stories differ by; all others are kept, it is dropped."""
-        weigh, result = self.weigh, Standing()
+        weigh = self.weigh
+        result: Standing = {}
 
         def add(kept: Kept, day: date, vector: Vector | None) -> None:
             if vector is not None:
@@ -826,7 +827,7 @@ class Parts:
                 if there != others.get(kept) and weigh(kept.row.stage, ZERO) is not None:
                     for day, step in self._counted(kept, there):
                         add(kept, day, Vector(pledges=sign * step, parts=sign * step))
-        return {key: vector for key, vector in result.items() if any(vector)}
+        return {key: vector for key, vector in result.items() if vector}
 
     def _counted(self, kept: Kept, there: Presence) -> Iterator[tuple[date, int]]:
         """Give the days on which a delivery makes the pledge count among those that brought something, or not any more.

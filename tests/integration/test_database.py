@@ -9,10 +9,10 @@ from datetime import date
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import Column, MetaData, Table, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.projections.database import answers, driver, engine, is_away, rows
+from services.projections.database import among, answers, driver, engine, is_away, rows
 from services.projections.http.asof import Reader
 
 
@@ -54,3 +54,13 @@ async def test_a_question_sees_one_moment_changes_nothing_and_leaves_nothing_ope
         assert [tuple(row) for row in await rows(conn, "SELECT 1")] == [(1,)]
     async with one_connection.connect() as conn:
         assert not driver(conn).is_in_transaction()
+
+
+async def test_values_asked_for_are_one_statement_however_many_there_are(one_connection: AsyncEngine) -> None:
+    name = Table("pg_type", MetaData(), Column("typname", Text)).c.typname
+    kept = "SELECT count(*) FROM pg_prepared_statements WHERE strpos(statement, $1) > 0"
+    async with one_connection.connect() as conn:
+        for values in (["bool"], ["bool", "int4", "text"], []):
+            found = await conn.execute(select(name).where(among(name, values)))
+            assert sorted(found.scalars()) == values
+        assert (await rows(conn, kept, "FROM pg_type"))[0][0] == 1

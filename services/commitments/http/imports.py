@@ -29,6 +29,7 @@ OTHERS_TURN: Final = 100  # after so many lines, whoever else this process serve
 TOGETHER: Final = 500
 """How many lines are put to the ledger together: what one transaction takes. Smaller ones cost more a line."""
 TOGETHER_BYTES: Final = 4_000_000
+"""Large lines are put together in fewer: the queue has room for a few such groups."""
 
 AT_ONCE: Final = 1_000
 """How many commands of one import may wait for the ledger: what two transactions take."""

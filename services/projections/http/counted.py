@@ -95,6 +95,7 @@ def _link(whose: str, what: str, which: str, asof: AsOf) -> str:
 # A large answer has a link for each of its numbers, and few different parts of links.
 
 PARTS: Final = 2_500
+"""How many of each part are remembered: in a large ledger a few hundred recur, and each takes half a kilobyte."""
 
 
 @lru_cache(maxsize=PARTS)
@@ -235,7 +236,7 @@ async def changed_rows(
     changes = [(row, change) for row, change in learned if change]
     if not changes:
         return [], []
-    only = replace(own.where, among=tuple(row for row, _ in changes))
+    only = replace(own.where, rows=tuple(row for row, _ in changes))
     now = await coalition_totals.totals(conn, on=asof.on, known=asof.known, since=asof.since, where=only)
     then = added([*now, *((row, -change) for row, change in changes)])
     return (

@@ -490,7 +490,7 @@ class Filter:
 
     `labels` (key, value) are carried by the accounts that are asked for, all of them; `labelled` (key, values) are all
     the values that they carry of a key. `period` (first day, last day) takes the pledges that say they are for days in
-    it; one that is for other days too counts [0, whole]. `among` takes the rows that add up to these of an answer.
+    it; one that is for other days too counts [0, whole]. `rows` takes what adds up to these rows of an answer.
     """
 
     coalition: str | None = None
@@ -507,7 +507,7 @@ class Filter:
     labels: tuple[tuple[str, str], ...] = ()
     labelled: tuple[tuple[str, tuple[str, ...]], ...] = ()
     period: tuple[date, date] | None = None
-    among: tuple[TotalRow, ...] | None = None
+    rows: tuple[TotalRow, ...] | None = None
 
     @property
     def needs_traits(self) -> bool:
@@ -996,10 +996,10 @@ def _of_rows(where: Filter) -> tuple[list[str], dict[str, Any]]:
         within = "" if where.exactly else " OR starts_with(r.capability, :capability || '.')"
         conditions.append(f"(r.capability = :capability{within})")
         values["capability"] = where.capability
-    if where.among is not None:
-        asked = [f"among_{n}" for n in range(len(MEASURE))]
+    if where.rows is not None:
+        asked = [f"rows_{n}" for n in range(len(MEASURE))]
         conditions.append(f"({', '.join(MEASURE)}) IN (SELECT * FROM unnest({', '.join(map(TEXTS.format, asked))}))")
-        values |= {name: [row[n] for row in where.among] for n, name in enumerate(asked)}
+        values |= {name: [row[n] for row in where.rows] for n, name in enumerate(asked)}
     return conditions, values
 
 

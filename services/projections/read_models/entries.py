@@ -33,8 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.columns import among, arrays, unnest
-from services.projections.database import rows
+from services.projections.columns import arrays, unnest
+from services.projections.database import among, rows
 from services.projections.postings import accounts, learned
 from services.projections.read_model import Apply, ReadModel, schema
 from services.projections.transaction import Transaction
@@ -258,7 +258,7 @@ async def of_types(conn: AsyncConnection, types: Sequence[str], known: int) -> d
 
 async def of_accounts(conn: AsyncConnection, names: Sequence[str], known: int) -> dict[str, list[Recorded]]:
     """Give, by account, what was said about it up to a position: for what folds like the postings do."""
-    pledges = [name for name in names if name.startswith("pledge-")]
+    pledges = {name for name in names if name.startswith("pledge-")}
     wanted = or_(among(TABLE.c.stream, pledges), TABLE.c.accounts.overlap(list(names)))
     query = _said(TABLE.c.accounts).where(wanted, TABLE.c.position <= known).order_by(TABLE.c.position)
     found: dict[str, list[Recorded]] = {name: [] for name in names}

@@ -29,7 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.projections.columns import among, arrays, unnest
+from services.projections.columns import arrays, unnest
+from services.projections.database import among
 from services.projections.postings import learned
 from services.projections.read_model import ReadModel, schema
 from services.projections.transaction import Transaction
