@@ -58,6 +58,7 @@ LINES: Final = 5_000
 PAGE: Final = 1_000
 TELL_EVERY_S: Final = 10.0
 QUIET_S: Final = 5.0
+READ_BYTES: Final = 1 << 20
 SETTLED_WITHIN_S: Final = 240.0
 CURVE: Final = 60
 """How many points of a rebuild's memory are kept."""
@@ -160,6 +161,7 @@ def measured(of: Measuring, made: int) -> Row:
     row["bytes"] = asyncio.run(on_disk(where))
     row["resident_mb"] = resident(int(where["runner"]))
     voice.say("asking")
+    recall(of)
     row["feed"] = feed(where["commitments"], of.bare_url, head)
     asked = timed(where["projections"], of.bare_url, head=made, postings=0, times=60, only="")
     row["questions"] = [
@@ -170,8 +172,10 @@ def measured(of: Measuring, made: int) -> Row:
     row["rebuild"] = asyncio.run(rebuild(where, of.home, head))
     settle(of)
     voice.say("durable commands, in turns with a bare PUT")
+    recall(of)
     row["commands"] = commands(of)
     voice.say("catching up")
+    recall(of)
     row["catching_up"] = held(where, lines=min(20_000, max(2_000, head // 5)))
     return row
 
@@ -189,6 +193,17 @@ def settle(of: Measuring) -> None:
             quiet = moment
             of.voice.now_and_then(lambda: "PostgreSQL tidies up")
         time.sleep(0.2)
+
+
+def recall(of: Measuring) -> None:
+    """Read PostgreSQL's files, so that the system has them in memory, as those of a ledger in use.
+
+    A rebuild pushes them out, and some machines let go of whatever was not used for a minute.
+    """
+    for file in filter(Path.is_file, (of.home / "postgres" / "base").rglob("*")):
+        with suppress(FileNotFoundError), file.open("rb") as found:  # some are taken away meanwhile
+            while found.read(READ_BYTES):
+                pass
 
 
 async def analyze(running: Running) -> None:

@@ -50,11 +50,12 @@ POSTGRES_SETTINGS: Final = {
 
 
 def cache_mb(memory_mb: int) -> int:
-    """Give what PostgreSQL keeps its pages in (shared_buffers, which is 128 MB as it ships), in MB.
+    """Give what PostgreSQL may keep its pages in (shared_buffers, which is 128 MB as it ships), in MB.
 
-    At a million events the pages that are written again and again are several times as much as that.
+    It takes no more than it has pages. At a million events those that are written again and again are more than 1 GB,
+    and what it does not keep itself, the system may have let go of.
     """
-    return min(512, memory_mb // 4)
+    return min(2_048, memory_mb // 8)
 
 
 class CannotEmbed(CannotRun):

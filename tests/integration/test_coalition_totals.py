@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -20,9 +21,11 @@ from services.projections.read_models.coalition_totals import (
     COALITION_TOTALS,
     By,
     Filter,
+    MonthOrYear,
     Posting,
     TotalRow,
     daily,
+    periodic,
     postings,
     remembering,
     totals,
@@ -41,6 +44,7 @@ from tests.integration.streams import correction, recorded, retraction
 
 YEAR_END = date(2024, 12, 31)
 BY: tuple[By | None, ...] = (None, "donors", "beneficiaries")
+PERIODS: tuple[MonthOrYear, ...] = ("month", "year")
 
 
 @pytest_asyncio.fixture
@@ -89,10 +93,42 @@ class Rule:
         found: dict[TotalRow, Vector] = {}
         for day, row, change in self.steps(known):
             if day <= on and (since is None or day >= since) and fits(row, where):
-                parties = () if by is None else getattr(row, by)
-                key = TotalRow(row.capability, row.unit, row.stage, row.finance_type, parties)
+                key = whole_row(row)._replace(parties=() if by is None else getattr(row, by))
                 found[key] = found.get(key, ZERO) + change
         return {row: vector for row, vector in found.items() if vector}
+
+    def added_by(
+        self,
+        first: Callable[[date], date],
+        key: Callable[[Row], Any],
+        *,
+        on: date,
+        known: int,
+        since: date | None = None,
+        where: Filter,
+    ) -> list[tuple[date, Any, Vector]]:
+        found: dict[tuple[date, Any], Vector] = {}
+        for day, row, change in self.steps(known):
+            if day <= on and (since is None or day >= since) and fits(row, where):
+                at = first(day), key(row)
+                found[at] = found.get(at, ZERO) + change
+        return sorted((*at, change) for at, change in found.items() if change)
+
+
+def stage_of(row: Row) -> str:
+    return row.stage
+
+
+def whole_row(row: Row) -> TotalRow:
+    return TotalRow(row.capability, row.unit, row.stage, row.finance_type)
+
+
+def day_itself(day: date) -> date:
+    return day
+
+
+def first_of(period: str, day: date) -> date:
+    return day.replace(day=1) if period == "month" else day.replace(month=1, day=1)
 
 
 def fits(row: Row, where: Filter) -> bool:
@@ -153,9 +189,12 @@ async def test_every_total_of_a_random_ledger_is_what_the_rule_says(
             now = rule.totals(**asked, known=120)
             if dict(await totals(conn, **asked)) != now:
                 wrong.append((asked, None, None))
-            steps = await daily(conn, **asked, known=known)
-            if added((row, change) for _, row, change in steps) != rule.totals(**asked, known=known):
+            if await daily(conn, **asked, known=known) != rule.added_by(day_itself, stage_of, **asked, known=known):
                 wrong.append((asked, known, "daily"))
+            for period in PERIODS:
+                steps = await periodic(conn, period, **asked, known=known)
+                if steps != rule.added_by(partial(first_of, period), whole_row, **asked, known=known):
+                    wrong.append((asked, known, period))
             listed = await every_posting(conn, known=known, **asked)
             if explained(listed) != rule.totals(**asked, known=known):
                 wrong.append((asked, known, "postings"))
@@ -170,8 +209,7 @@ def added(rows: Iterable[tuple[TotalRow, Vector]]) -> dict[TotalRow, Vector]:
 
 
 def explained(listed: Iterable[Posting]) -> dict[TotalRow, Vector]:
-    rows = ((p.row, p.vector) for p in listed)
-    return added((TotalRow(row.capability, row.unit, row.stage, row.finance_type), vector) for row, vector in rows)
+    return added((whole_row(posting.row), posting.vector) for posting in listed)
 
 
 async def every_posting(conn: AsyncConnection, *, limit: int = 7, **asked: Any) -> list[Posting]:

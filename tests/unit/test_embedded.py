@@ -38,8 +38,8 @@ def test_a_strange_path_stays_one_string_in_the_configuration() -> None:
     assert r'store_dir: "/my \"own\" data/nats"' in a_nats_server(home=Path('/my "own" data/nats')).config()
 
 
-@pytest.mark.parametrize(("memory_mb", "mb"), [(1_000, 250), (2_048, 512), (64_000, 512)])
-def test_postgresql_keeps_its_pages_in_a_quarter_of_the_memory_or_half_a_gigabyte(memory_mb: int, mb: int) -> None:
+@pytest.mark.parametrize(("memory_mb", "mb"), [(1_000, 125), (8_192, 1_024), (64_000, 2_048)])
+def test_postgresql_keeps_its_pages_in_an_eighth_of_the_memory_or_two_gigabytes(memory_mb: int, mb: int) -> None:
     assert cache_mb(memory_mb) == mb
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,7 +23,6 @@ from services.projections.read_models.coalition_totals import (
     Filter,
     Group,
     TotalRow,
-    daily,
 )
 from services.projections.read_models.entries import ENTRIES
 from services.projections.read_models.traits import TRAITS
@@ -31,6 +30,8 @@ from shared.amounts import ZERO, Vector
 from shared.measures import Stage
 
 K = TypeVar("K")
+Step: TypeAlias = tuple[date, K, Vector]
+"""A day, what changed on it, by how much."""
 
 READS: Final[tuple[ReadModel, ...]] = (COALITION_TOTALS, ENTRIES)
 
@@ -275,20 +276,17 @@ async def grouped_rows(
     return [Counted(row, value, own, group=group) for row, group, value in found]
 
 
-async def steps_by_day(
-    conn: AsyncConnection, asof: AsOf, asked: Asked, *, on: date | None = None
-) -> list[tuple[date, TotalRow, Vector]]:
-    """Give what each day up to `on` (default: the answer's) adds to the rows, as this question counts it."""
-    until = on or asof.on
-    everything = await daily(conn, on=until, known=asof.known, since=asof.since, where=asked.where)
+async def steps(asked: Asked, added_by: Callable[[Filter], Awaitable[list[Step[K]]]]) -> list[Step[K]]:
+    """Give what is added from day to day as this question counts it; `added_by` gives that of what a filter takes."""
+    everything = await added_by(asked.where)
     if asked.at_most:
-        return [(day, row, at_most_of(change)) for day, row, change in everything]
+        return [(day, key, at_most_of(change)) for day, key, change in everything]
     if asked.where.donor is None and asked.where.beneficiary is None:
         return everything
-    own = await daily(conn, on=until, known=asof.known, since=asof.since, where=_own(asked.where))
-    groups = added([*(((day, row), change) for day, row, change in everything), *(((d, r), -c) for d, r, c in own)])
-    both = added([*(((d, r), c) for d, r, c in own), *((key, at_most_of(change)) for key, change in groups.items())])
-    return sorted((day, row, change) for (day, row), change in both.items() if change)
+    own = [((day, key), change) for day, key, change in await added_by(_own(asked.where))]
+    groups = added([*(((day, key), change) for day, key, change in everything), *((at, -change) for at, change in own)])
+    both = added([*own, *((at, at_most_of(change)) for at, change in groups.items())])
+    return sorted((day, key, change) for (day, key), change in both.items() if change)
 
 
 def merged(rows: Iterable[Counted], asked: Asked) -> list[Counted]:

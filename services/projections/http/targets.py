@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections import progress as rules
 from services.projections.http.asof import AsOf, AsOfQuery, reader
-from services.projections.http.counted import Asked, steps_by_day
+from services.projections.http.counted import Asked, Step, steps
 from services.projections.http.parameters import Capability, Code, Id
 from services.projections.http.problems import Problem, responses, unknown
 from services.projections.http.shown import AmountShown, Answer, Cite, Interval, When, amount, bound, figure, interval
@@ -22,7 +22,7 @@ from services.projections.http.totals import cite
 from services.projections.progress import Deadline, Measure, Pace, Progress, Status, Terms, percent, terms_of
 from services.projections.read_model import ReadModel
 from services.projections.read_models import target_progress
-from services.projections.read_models.coalition_totals import COALITION_TOTALS, Filter
+from services.projections.read_models.coalition_totals import COALITION_TOTALS, Filter, daily
 from services.projections.read_models.entries import ENTRIES
 from services.projections.read_models.target_progress import TARGET_PROGRESS
 from shared.amounts import ZERO, Vector
@@ -238,11 +238,13 @@ def scope(terms: Terms, measure: Measure, stage: Stage | None = None) -> Asked:
 
 async def values_of(conn: AsyncConnection, asof: AsOf, terms: Terms, measure: Measure) -> Mapping[Stage, Steps[Vector]]:
     """Give what counts in a target's scope and measure, by stage and day; stages of which nothing was said are zero."""
+
+    async def added_by(where: Filter) -> list[Step[Stage]]:
+        return await daily(conn, on=asof.on, known=asof.known, where=where)  # a target has a first day of its own
+
     values: dict[Stage, Steps[Vector]] = {stage: Steps(ZERO) for stage in STAGES}
-    whole = asof.between(None, asof.on)  # a target has a first day of its own
-    for day, row, change in await steps_by_day(conn, whole, scope(terms, measure)):
-        steps = values[row.stage]
-        steps.step(day, steps.on(day) + change)
+    for day, stage, change in await steps(scope(terms, measure), added_by):
+        values[stage].step(day, values[stage].on(day) + change)
     return values
 
 

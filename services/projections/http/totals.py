@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -19,6 +21,7 @@ from services.projections.http.counted import (
     NONE,
     Asked,
     Counted,
+    Step,
     added,
     grouped_rows,
     joint_rows,
@@ -26,13 +29,20 @@ from services.projections.http.counted import (
     own_rows,
     reads,
     rolled_up,
-    steps_by_day,
+    steps,
 )
 from services.projections.http.parameters import Capability, Code, Id, Labels, Period, Unit, a_period, label
 from services.projections.http.problems import responses
 from services.projections.http.shown import Cite, Interval, When, figure, interval
 from services.projections.http.standing import coalition_known, party_known
-from services.projections.read_models.coalition_totals import Dimension, Filter, Group, TotalRow
+from services.projections.read_models.coalition_totals import (
+    Dimension,
+    Filter,
+    Group,
+    MonthOrYear,
+    TotalRow,
+    periodic,
+)
 from shared.amounts import Vector
 from shared.days import Said, last_day
 from shared.measures import PIECE, STAGES, FinanceType, Stage, contains
@@ -98,7 +108,7 @@ class TotalsQuery(InCurrency):
             examples=["donor", "coalition,label:sector"],
         ),
     ] = None
-    by: Literal["month", "year"] | None = Field(default=None, description="Also give a series by period")
+    by: MonthOrYear | None = Field(default=None, description="Also give a series by period")
 
 
 class OfCoalition(TotalsQuery):
@@ -300,7 +310,7 @@ async def totals(
     if money is not None:
         answer["converted"] = await converted(conn, asof, own_question(which), money)
     if query.by is not None:
-        answer["series"] = await _series(conn, asof, which, query)
+        answer["series"] = await _series(conn, asof, which, query, query.by)
     return answer
 
 
@@ -398,26 +408,32 @@ def _place(row: TotalRow) -> tuple[str, bool, str, int, str]:
     return row.capability, row.unit != PIECE, row.unit, STAGES.index(row.stage), row.finance_type
 
 
-async def _series(conn: AsyncConnection, asof: AsOf, which: Asked, query: TotalsQuery) -> list[dict[str, Any]]:
+async def _series(
+    conn: AsyncConnection, asof: AsOf, which: Asked, query: TotalsQuery, period: MonthOrYear
+) -> list[dict[str, Any]]:
     """Give the rows at the end of each period in which something changed; one that came to nothing once more, as 0."""
-    length = len("2024") if query.by == "year" else len("2024-02")
-    value: dict[TotalRow, Vector] = {}
-    at_end: dict[str, dict[TotalRow, Vector]] = {}
-    for day, row, change in await steps_by_day(conn, asof, which):
-        place = row._replace(capability=query.capability) if query.rollup and query.capability else row
-        value = added([*value.items(), (place, change)])
-        at_end[day.isoformat()[:length]] = value
-    before: dict[str, dict[TotalRow, Vector]] = dict(zip(at_end, ({}, *at_end.values()), strict=False))
-    return [
-        {"period": period}
-        | total_row(
-            replace(asof, on=min(asof.on, last_day(Said(period)))),
-            Counted(row, vector, which, exactly=not query.rollup),
-        )
-        for period, rows in at_end.items()
-        for row, vector in sorted(rows.items(), key=lambda item: _place(item[0]))
-        if vector or before[period].get(row)
-    ]
+
+    async def added_by(where: Filter) -> list[Step[TotalRow]]:
+        return await periodic(conn, period, on=asof.on, known=asof.known, since=asof.since, where=where)
+
+    written = len("2024") if period == "year" else len("2024-02")
+    series: list[dict[str, Any]] = []
+    before: dict[TotalRow, Vector] = {}
+    for first, changes in groupby(await steps(which, added_by), itemgetter(0)):
+        name = first.isoformat()[:written]
+        end = replace(asof, on=min(asof.on, last_day(Said(name))))
+        changed = [
+            (row._replace(capability=query.capability) if query.rollup and query.capability else row, change)
+            for _, row, change in changes
+        ]
+        rows = added([*before.items(), *changed])
+        series += [
+            {"period": name} | total_row(end, Counted(row, vector, which, exactly=not query.rollup))
+            for row, vector in sorted(rows.items(), key=lambda item: _place(item[0]))
+            if vector or before.get(row)
+        ]
+        before = rows
+    return series
 
 
 def headline(rows: Iterable[Counted]) -> str:

@@ -654,17 +654,44 @@ async def daily(
     known: int | None = None,
     since: date | None = None,
     where: Filter = Filter(),
+) -> list[tuple[date, Stage, Vector]]:
+    """Give what each day up to `on` added to each stage, by day, as known at `known`."""
+    found = await _steps(conn, "r.stage", "p.day", on=on, known=known, since=since, where=where)
+    return [(day, row[0], vector) for day, row, vector in found]
+
+
+async def periodic(
+    conn: AsyncConnection,
+    period: MonthOrYear,
+    *,
+    on: date,
+    known: int | None = None,
+    since: date | None = None,
+    where: Filter = Filter(),
 ) -> list[tuple[date, TotalRow, Vector]]:
-    """Give what each day up to `on` added to the totals, by day: the steps of every row as known at `known`."""
-    source, conditions, values = _asked(on, known, since, where)
+    """Give what each month or year (by its first day) up to `on` added to each row, in order, as known at `known`."""
+    first = f"CAST(date_trunc('{period}', CAST(p.day AS timestamp)) AS date)"
     keys = "r.capability, r.unit, r.stage, r.finance_type"
+    found = await _steps(conn, keys, first, on=on, known=known, since=since, where=where)
+    return [(day, _total_row(row, None), vector) for day, row, vector in found]
+
+
+MonthOrYear = Literal["month", "year"]
+
+
+async def _steps(
+    conn: AsyncConnection, keys: str, first: str, *, on: date, known: int | None, since: date | None, where: Filter
+) -> list[tuple[date, Record, Vector]]:
+    """Give (first day, keys, what was added) of every stretch of days that begins with `first`, by day."""
+    # of each row its own stretch of the index: joined, the planner would read the whole journal
+    source, conditions, values = _asked(on, known, since, where, among=EACH_OF)
     query = f"""
-        SELECT {keys}, day, {_sums("p")}
+        SELECT {keys}, {first} AS first, {_sums("p")}
         FROM {source} p JOIN {SCHEMA}.rows r USING (row_id)
-        WHERE {conditions} GROUP BY day, {keys} ORDER BY day, {keys}
+        WHERE {conditions} GROUP BY {first}, {keys} ORDER BY first, {keys}
     """
-    days = ((row["day"], _total_row(row, None), _vector(row)) for row in await answers(conn, query, values))
-    return [(day, row, vector) for day, row, vector in days if vector]
+    found = ((row["first"], row, _vector(row)) for row in await answers(conn, query, values))
+    return [(day, row, vector) for day, row, vector in found if vector]
 
 
 class AccountStep(NamedTuple):
@@ -738,11 +765,18 @@ async def postings(
 
 
 def _asked(
-    on: date, known: int | None, since: date | None, where: Filter, *, journal: bool = False
+    on: date,
+    known: int | None,
+    since: date | None,
+    where: Filter,
+    *,
+    journal: bool = False,
+    among: str = "p.row_id IN ({rows})",
 ) -> tuple[str, str, dict[str, Any]]:
     """Give (what to read as `p`, conditions on it, values).
 
-    It is the journal where a past or accounts are asked for, else the totals.
+    It is the journal where a past or accounts are asked for, else the totals. `among` is the condition that a row is
+    among those asked for.
     """
     conditions, asked = ["p.day <= :on"], {"on": on} | _of_rows(where)[1]
     if since is not None:
@@ -755,7 +789,7 @@ def _asked(
     if where.of_accounts:
         source, of_accounts = _of_accounts(where, known)
         asked |= of_accounts
-    conditions += _among(where, "p.row_id IN ({rows})")
+    conditions += _among(where, among)
     return source, " AND ".join(conditions), asked
 
 
@@ -962,14 +996,17 @@ def _summing(table: str, conditions: Sequence[str], strip: Strip | None = None) 
     return f"SELECT p.row_id, {sums} FROM {SCHEMA}.{table} p WHERE {' AND '.join(conditions)} GROUP BY p.row_id"
 
 
-def _among(where: Filter, condition: str = "p.row_id = ANY(ARRAY({rows}))") -> list[str]:
+EACH_OF: Final = "p.row_id = ANY(ARRAY({rows}))"
+
+
+def _among(where: Filter, condition: str = EACH_OF) -> list[str]:
     """Give the condition that a row is among those asked for, if not all are."""
     return [condition.format(rows=_rows(where))] if _of_rows(where)[0] else []
 
 
 def _each(where: Filter) -> str:
     """Name all rows, also where all are asked for: each has its days together in the index."""
-    return f"p.row_id = ANY(ARRAY({_rows(where)}))"
+    return EACH_OF.format(rows=_rows(where))
 
 
 def _rows(where: Filter) -> str:
