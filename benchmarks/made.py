@@ -255,11 +255,3 @@ def wait_for(url: str) -> None:
         else:
             return
     raise TimeoutError(url)
-
-
-def resident_mb(pid: int) -> float:
-    """What a process holds resident, in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000
-    return 0.0

@@ -27,7 +27,8 @@ import nats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.made import Servers, api, events, fill, resident_mb, servers
+from benchmarks.made import Servers, api, events, fill, servers
+from benchmarks.processes import megabytes, said
 from benchmarks.queries import Asker, quantiles
 from services.commitments.batch_publish import MOST_IN_A_BATCH, Message, Publisher
 from services.commitments.jetstream import LedgerStream
@@ -160,16 +161,16 @@ async def rebuilt(there: Servers) -> tuple[float, list[float], list[float], list
         memory: list[float] = []
         talking = asyncio.create_task(process.communicate())
         while not talking.done():
-            memory.append(resident_mb(process.pid) if process.returncode is None else 0.0)
+            memory.append(megabytes(said(process.pid, "status"), "VmRSS:"))  # 0 once it has ended
             await asyncio.wait((talking,), timeout=WATCH_S)
         done.set()
         out, errors = talking.result()
         if process.returncode:
             sys.exit(errors.decode())
-        said = re.search(r"([\d,]+) events in ([\d.]+) s filling", out.decode())
-        if said is None:
+        filling = re.search(r"([\d,]+) events in ([\d.]+) s filling", out.decode())
+        if filling is None:
             sys.exit(f"the rebuild said nothing of use:\n{out.decode()}")
-        return int(said[1].replace(",", "")) / float(said[2]), [m for m in memory if m], before, await during
+        return int(filling[1].replace(",", "")) / float(filling[2]), [m for m in memory if m], before, await during
 
 
 async def measure(kind: str, size: int) -> Built:

@@ -199,6 +199,20 @@ async def test_a_series_has_the_rows_at_the_end_of_each_period_that_changed_them
         assert (await side.get(row["explain"]))["sum"]["low"] == row["low"]
 
 
+async def test_a_row_that_came_to_nothing_is_in_a_series_once_more_as_0(side: ReadSide) -> None:
+    await side.record(
+        a_pledge("x", pieces(1000), announced_on="2024-01-10"),
+        withdrawn(on="2024-03-05"),
+        a_pledge("y", pieces(7), announced_on="2024-06-01", capability="shell"),
+    )
+    months = (await side.get("/v1/totals", by="month"))["series"]
+    assert [(row["period"], row["capability"], row["low"]) for row in months] == [
+        ("2024-01", "drone", "1000"),
+        ("2024-03", "drone", "0"),
+        ("2024-06", "shell", "7"),
+    ]
+
+
 async def test_the_headline_never_adds_stages(side: ReadSide) -> None:
     await the_coalition(side)
     headline = (await side.get("/v1/coalitions/drones/totals"))["headline"]
