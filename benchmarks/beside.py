@@ -66,19 +66,34 @@ async def until(work: Callable[[], Awaitable[int]], seconds: float = SECONDS) ->
     return done / (time.perf_counter() - began)
 
 
+def writes(folder: Path, seconds: float = SECONDS) -> list[float]:
+    """Write 8 KB and wait for the disk, again and again; the seconds that each took.
+
+    No durable commit that is alone is faster.
+    """
+    took, page, began = [], b"x" * 8_192, time.perf_counter()
+    with (folder / "written").open("wb", buffering=0) as file:
+        while (before := time.perf_counter()) - began < seconds:
+            file.write(page)
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - before)
+    return took
+
+
+def as_wrk_counts(took: list[float]) -> list[float]:
+    """Count those that would have been sent meanwhile, too, each with what it would have waited; sorted.
+
+    Who sends one after the other sends nothing while one is slow: of a second's pause there would be one slow answer.
+    """
+    usual = sum(took) / len(took)
+    waited = [slow - number * usual for slow in took for number in range(1, int(slow / usual))]
+    return sorted([*took, *waited])
+
+
 async def fdatasync(folder: Path) -> float:
-    """Write 8 KB and wait for the disk: what no durable commit is faster than, alone."""
-
-    def synced() -> float:
-        began, done, page = time.perf_counter(), 0, b"x" * 8_192
-        with (folder / "synced").open("wb", buffering=0) as file:
-            while time.perf_counter() - began < SECONDS:
-                file.write(page)
-                os.fdatasync(file.fileno())
-                done += 1
-        return done / (time.perf_counter() - began)
-
-    return await asyncio.to_thread(synced)
+    """Write 8 KB and wait for the disk: how often a second."""
+    took = await asyncio.to_thread(writes, folder)
+    return len(took) / sum(took)
 
 
 async def single_rows(url: str) -> float:

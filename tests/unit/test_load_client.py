@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from benchmarks.beside import as_wrk_counts
 from benchmarks.client import Answer, Client
 from benchmarks.picture import Plot, Series
 from benchmarks.steady import slope
@@ -96,3 +97,7 @@ def test_a_slope_is_that_of_the_last_two_thirds() -> None:
 )
 def test_a_scale_ends_above_what_is_shown(most: float, promise: float | None, top: float) -> None:
     assert Plot("x", [Series("y", [(1.0, most)])], promise).top == top
+
+
+def test_who_would_have_been_sent_while_one_was_slow_counts_too() -> None:
+    assert as_wrk_counts([1.0, 1.0, 11.0, *[1.0] * 7]) == [*[1.0] * 9, 3.0, 5.0, 7.0, 9.0, 11.0]
