@@ -24,8 +24,8 @@ WITHIN_S: Final = 10.0
 """How long one request may take, its waiting and the start of the process included."""
 
 IDLE_S: Final = 300.0
-KEPT_BYTES: Final = 8 * 2**20
-"""How much of what was drawn is kept, in bytes: some seventy images. While a ledger grows, few are asked for again."""
+KEPT_BYTES: Final = 4 * 2**20
+"""How much of what was drawn is kept, in bytes: some forty images. While a ledger grows, few are asked for again."""
 
 
 class Busy(Exception):
