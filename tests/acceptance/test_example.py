@@ -127,7 +127,7 @@ def test_the_million_is_unproven_and_ukraines_own_is_met(ledger: Ledger) -> None
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial/first-ledger.md"])
-def test_what_is_pasted_from_a_page_answers_what_the_page_says(ledger: Ledger, page: str) -> None:
+def test_what_is_pasted_from_a_page_answers_what_the_page_says(ledger: Ledger, page: str, tmp_path: Path) -> None:
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     script, shown = written(blocks, ledger)
     run = subprocess.run(
@@ -135,6 +135,7 @@ def test_what_is_pasted_from_a_page_answers_what_the_page_says(ledger: Ledger, p
         capture_output=True,
         text=True,
         env={**os.environ, "no_proxy": "127.0.0.1"},
+        cwd=tmp_path,  # where it leaves what it draws
         check=False,
     )
     assert run.returncode == 0, run.stderr
