@@ -127,8 +127,8 @@ class Renderer:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await self._start()
-        assert process.stdin is not None  # noqa: S101  # it was started with pipes
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101  # `_start` opens both pipes
+        assert process.stdout is not None  # noqa: S101  # likewise
         process.stdin.write(f"{what} {len(body)}\n".encode() + body)
         await process.stdin.drain()
         head = await process.stdout.readline()
