@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from uuid_utils import uuid7
 
+from services.projections.consumer import Batch, CannotRead, Place, Stream
 from shared.cloudevent import headers
 from shared.codec import encode
 from shared.days import Said, last_day
@@ -22,6 +24,7 @@ from shared.recorded import Recorded
 from shared.subjects import STREAM_SETTINGS, everything, stream_name, subject
 
 BEGINNING = datetime(2024, 2, 15, 12, tzinfo=UTC)
+START = Place(0)
 
 
 def recorded(entries: Iterable[Entry], *, after: int = 0, before: Iterable[Recorded] = ()) -> list[Recorded]:
@@ -123,3 +126,28 @@ async def a_stream(url: str, ledger: str, **settings: Any) -> AsyncIterator[Publ
         yield stream
     finally:
         await client.close()
+
+
+async def next_batch(stream: Stream, after: Place, *, most: int = 1_000) -> Batch:
+    """Wait until something comes after a place. It may be a part of what is there: more may be on its way."""
+    async with asyncio.timeout(60):
+        while True:
+            batch = await stream.read(after, most)
+            if batch.events or batch.unreadable:
+                return batch
+
+
+async def read_until(stream: Stream, head: int, *, after: Place = START, most: int = 1_000) -> list[Recorded]:
+    """Read on, through whatever is away for a while, until an event at `head` came."""
+    found: list[Recorded] = []
+    async with asyncio.timeout(60):
+        while after.position < head:
+            try:
+                batch = await next_batch(stream, after, most=most)
+            except CannotRead:
+                await asyncio.sleep(0.05)
+                continue
+            found += batch.events
+            if batch.events:
+                after = Place(batch.events[-1].position, batch.events[-1].event_id)
+    return found

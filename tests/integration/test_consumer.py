@@ -20,7 +20,7 @@ from services.projections.consumer import Batch, CannotRead, Place, Stream
 from shared.cloudevent import headers
 from shared.recorded import Recorded
 from tests.examples import a_delivery, a_pledge, pieces
-from tests.integration.streams import Published, a_stream, recorded
+from tests.integration.streams import Published, a_stream, next_batch, read_until, recorded
 
 Reader = Callable[..., Stream]
 
@@ -32,23 +32,6 @@ def a_ledger(size: int) -> list[Recorded]:
 
 def positions(batch: Batch) -> list[int]:
     return [event.position for event in batch.events]
-
-
-async def read_until(stream: Stream, head: int, *, after: int = 0, most: int = 1_000) -> list[Recorded]:
-    """Read on, through whatever is away for a while, until an event at `head` came."""
-    found: list[Recorded] = []
-    place = Place(after)
-    async with asyncio.timeout(60):
-        while place.position < head:
-            try:
-                batch = await stream.read(place, most)
-            except CannotRead:
-                await asyncio.sleep(0.05)
-                continue
-            found += batch.events
-            if batch.events:
-                place = Place(batch.events[-1].position, batch.events[-1].event_id)
-    return found
 
 
 async def refusal(stream: Stream, after: Place, *, tries: int = 5) -> str:
@@ -90,15 +73,15 @@ async def test_events_come_whole_and_in_order(published: Published, reader: Read
 async def test_a_reader_begins_after_its_place(published: Published, reader: Reader) -> None:
     events = a_ledger(10)
     await published.put(events)
-    batch = await reader().read(Place(7, events[6].event_id), 10)
-    assert positions(batch) == [8, 9, 10]
-    assert batch.head == 10
+    stream = reader()
+    assert await read_until(stream, 10, after=Place(7, events[6].event_id)) == events[7:]
+    assert stream.head == 10
 
 
 async def test_an_event_comes_to_whoever_waits_for_it(published: Published, reader: Reader) -> None:
     stream = reader()
     assert positions(await stream.read(Place(0), 10)) == []
-    waiting = asyncio.create_task(stream.read(Place(0), 10))
+    waiting = asyncio.create_task(next_batch(stream, Place(0)))
     await asyncio.sleep(0.3)
     await published.put(a_ledger(1))
     assert positions(await waiting) == [1]
@@ -111,7 +94,7 @@ async def test_no_more_is_given_than_was_asked_for_and_the_rest_says_how_old_it_
     await published.put(events)
     stream = reader()
     await stream.read(Place(0), 0)
-    await asyncio.sleep(0.2)
+    await until(lambda: len(stream._waiting) == 10)
     batch = await stream.read(Place(0), 4)
     assert positions(batch) == [1, 2, 3, 4]
     assert batch.head == 10
@@ -123,15 +106,15 @@ async def test_a_reader_that_goes_back_is_given_the_same_again(published: Publis
     await published.put(events)
     stream = reader()
     assert await read_until(stream, 10) == events
-    assert positions(await stream.read(Place(3, events[2].event_id), 3)) == [4, 5, 6]
+    assert await read_until(stream, 10, after=Place(3, events[2].event_id)) == events[3:]
 
 
 async def test_what_another_worker_did_is_passed_over(published: Published, reader: Reader) -> None:
     events = a_ledger(10)
     await published.put(events)
     stream = reader()
-    assert positions(await stream.read(Place(0), 2)) == [1, 2]
-    assert positions(await stream.read(Place(8, events[7].event_id), 10)) == [9, 10]
+    assert positions(await next_batch(stream, Place(0), most=1)) == [1]
+    assert await read_until(stream, 10, after=Place(8, events[7].event_id)) == events[8:]
 
 
 async def test_more_events_than_one_request_holds_come_all(published: Published, reader: Reader) -> None:
@@ -142,7 +125,7 @@ async def test_more_events_than_one_request_holds_come_all(published: Published,
 async def test_what_headers_cannot_hold_comes_as_it_was(published: Published, reader: Reader) -> None:
     event = replace(a_ledger(1)[0], recorded_by='Zoë "100 %" : Ü\t')
     await published.put([event])
-    assert (await reader().read(Place(0), 1)).events == (event,)
+    assert (await next_batch(reader(), Place(0))).events == (event,)
 
 
 async def test_a_hole_in_the_stream_stops_the_reader_until_it_is_whole(nats_url: str, reader: Reader) -> None:
@@ -151,14 +134,14 @@ async def test_a_hole_in_the_stream_stops_the_reader_until_it_is_whole(nats_url:
         events = a_ledger(5)
         await published.put(events)
         await published.client.jetstream().delete_msg(published.name, 3)
-        assert positions(await stream.read(Place(0), 10)) == [1, 2]
+        assert await read_until(stream, 2) == events[:2]
         place = Place(2, events[1].event_id)
         assert "has a gap: 3 to 3 are missing" in await refusal(stream, place)
         assert "has a gap: 3 to 3 are missing" in await refusal(stream, place)
         await published.drop()
         await published.create()
         await published.put(events)
-        assert [event.position for event in await read_until(stream, 5, after=2)] == [3, 4, 5]
+        assert [event.position for event in await read_until(stream, 5, after=Place(2))] == [3, 4, 5]
 
 
 async def test_a_stream_that_begins_too_late_is_waited_for(nats_url: str, reader: Reader) -> None:
@@ -179,7 +162,7 @@ async def test_a_stream_that_is_not_there_yet_is_waited_for(nats_url: str, reade
     assert "is not there yet" in await refusal(stream, Place(0))
     async with a_stream(nats_url, stream._name.lower()) as published:
         await published.put(a_ledger(1))
-        assert positions(await stream.read(Place(0), 1)) == [1]
+        assert positions(await next_batch(stream, Place(0))) == [1]
 
 
 async def test_another_event_where_one_was_applied_says_that_the_log_was_restored(
@@ -198,7 +181,7 @@ async def test_what_is_no_event_is_given_as_such(published: Published, reader: R
     stream = reader()
     found = []
     for position in range(1, 4):
-        batch = await stream.read(Place(position), 10)
+        batch = await next_batch(stream, Place(position))
         assert batch.unreadable is not None
         found.append(batch.unreadable)
     assert [unreadable.position for unreadable in found] == [2, 3, 4]
@@ -211,7 +194,7 @@ async def test_events_before_what_is_no_event_come_first(published: Published, r
     await published.put_bytes(b"{}")
     stream = reader()
     assert len(await read_until(stream, 3)) == 3
-    batch = await stream.read(Place(3), 10)
+    batch = await next_batch(stream, Place(3))
     assert (batch.events, batch.unreadable is not None) == ((), True)
 
 
@@ -224,7 +207,7 @@ async def test_a_consumer_that_was_deleted_is_made_again(published: Published, r
     for consumer in await js.consumers_info(published.name):
         await js.delete_consumer(published.name, consumer.name)
     await published.put(events[10:])
-    assert await read_until(stream, 20, after=10) == events[10:]
+    assert await read_until(stream, 20, after=Place(10)) == events[10:]
 
 
 async def test_a_stream_made_anew_from_the_log_is_read_on(published: Published, reader: Reader) -> None:
@@ -235,7 +218,7 @@ async def test_a_stream_made_anew_from_the_log_is_read_on(published: Published, 
     await published.drop()
     await published.create()
     await published.put(events)
-    assert await read_until(stream, 30, after=10) == events[10:]
+    assert await read_until(stream, 30, after=Place(10)) == events[10:]
 
 
 class Deaf(Stream):

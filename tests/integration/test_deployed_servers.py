@@ -28,7 +28,7 @@ from services.commitments.hints import Growth, hints
 from services.projections.consumer import Place, Stream
 from tests.conftest import Servers
 from tests.examples import a_delivery, a_pledge, pieces
-from tests.integration.streams import Published, recorded
+from tests.integration.streams import Published, read_until, recorded
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FACT = "ledger.v1.pledge.announced.drone-coalition.gbr-fpv"
@@ -117,11 +117,10 @@ async def test_the_deployed_server_is_set_as_the_embedded_one(deployed: Deployed
 
 async def test_whoever_gives_no_name_reads_the_facts(deployed: Deployed, published: Published) -> None:
     reader = Stream(deployed.url(), published.ledger)
-    batch = await reader.read(Place(0), 100)
-    assert list(batch.events) == TEN_FACTS
+    assert await read_until(reader, 10) == TEN_FACTS
     again = Stream(deployed.url(), published.ledger)
     there = Place(7, TEN_FACTS[6].event_id)  # it looks whether that event is there
-    assert list((await again.read(there, 100)).events) == TEN_FACTS[7:]
+    assert await read_until(again, 10, after=there) == TEN_FACTS[7:]
     await reader.close()
     await again.close()
 

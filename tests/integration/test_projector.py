@@ -441,7 +441,7 @@ async def test_the_checkpoint_says_how_far_it_is_and_how_far_behind(bench: Bench
         await worker.prepare()
         worker._stream._most = 1_000  # so that what follows the first four is here too
         await worker._stream.read(Place(0), 0)
-        await asyncio.sleep(0.2)
+        await holds(lambda: len(worker._stream._waiting) == 10)
         await worker.step()
         behind = await bench.checkpoint(notes)
         await worker.step()
