@@ -73,9 +73,7 @@ def ledger_of(kind: str, size: int) -> Iterator[Recorded]:
         return
     chosen = (event for event in events(8 * size + 100) if isinstance(event.event, CoalitionFormed | PledgeAnnounced))
     for position, event in zip(range(1, size + 1), chosen, strict=False):
-        yield Recorded(
-            **{name: getattr(event, name) for name in Recorded.__dataclass_fields__} | {"position": position}
-        )
+        yield Recorded(**{name: getattr(event, name) for name in Recorded.__struct_fields__} | {"position": position})
 
 
 async def publish(there: Servers, found: list[Recorded]) -> None:

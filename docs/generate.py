@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import ast
-import dataclasses
 import inspect
 import json
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +59,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "statement": "Statements",
     "entry": "Entries of the ledger itself",
 }
-COMMON: Final = tuple(field.name for field in dataclasses.fields(Entry))
+COMMON: Final = tuple(field.name for field in msgspec.structs.fields(Entry))
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -135,12 +133,8 @@ def _fields(kind: type) -> str:
 
 def _spelt(kind: Any) -> Iterator[tuple[str, str, bool]]:  # noqa: ANN401  # a class of the contract
     """Give the fields of an event or a part: as spelt in JSON, as named in the class, and whether always there."""
-    if issubclass(kind, msgspec.Struct):
-        for found in msgspec.structs.fields(kind):
-            yield found.encode_name, found.name, found.required
-    else:
-        for field in dataclasses.fields(kind):
-            yield field.name, field.name, field.default is MISSING and field.default_factory is MISSING
+    for found in msgspec.structs.fields(kind):
+        yield found.encode_name, found.name, found.required
 
 
 def shown(hint: Any) -> str:  # noqa: ANN401  # an annotation, whatever it is

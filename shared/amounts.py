@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from operator import add, sub
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 Qualifier = Literal["exactly", "about", "at_least", "over", "at_most", "almost", "between", "undisclosed", "words"]
 
@@ -28,8 +29,7 @@ class NotAnAmount(ValueError):
     """What was given cannot be read as an amount."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An interval in one unit, with the qualifier and the words as said.
 
     `low` and `high` are in `unit` (`piece`, or an ISO 4217 currency); `high` None is open. An undisclosed amount is

@@ -6,9 +6,7 @@ offence at fields it does not know. Old shapes are brought up to date here, by s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass, replace
-from decimal import Decimal
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -41,38 +39,29 @@ _CORRECTED: Final = msgspec.json.Decoder(EntryCorrected)
 
 def encode(event: Entry) -> bytes:
     """Write an event as it is stored and published."""
-    return ENCODER.encode(to_json(event))
+    return ENCODER.encode(spelt(event))
 
 
 def to_json(value: Any) -> Any:  # noqa: ANN401  # any value of the contract becomes plain JSON values
-    """Turn an event, or any part of one, into plain JSON values; what comes with every entry stands last."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is Decimal:
-        return str(value)
-    if kind is tuple or kind is list:
-        return [to_json(item) for item in value]
-    if kind is dict:
-        items = value.items()
-    else:
-        fields = _FIELDS.get(kind) or _fields(kind)
-        if not fields.names:
-            return msgspec.to_builtins(value)
-        items = zip(fields.names, fields.values(value), strict=True)
-    return {
-        name: item if type(item) in _PLAIN else to_json(item)
-        for name, item in items
-        # an open high is said with its null, all other nulls say nothing, nor does what is empty; 0 and False do
-        if item or name == "high" or (item is not None and item not in _EMPTY)
-    }
+    """Turn an event, or any part of one, into plain JSON values, as `encode` writes them."""
+    return msgspec.to_builtins(spelt(value) if isinstance(value, Entry) else value)
+
+
+def spelt(event: Entry) -> msgspec.Struct:
+    """Give an event as it is written: its own fields, then what comes with every entry; not what says nothing."""
+    if isinstance(event, EntryCorrected):
+        event = msgspec.structs.replace(event, now=spelt(event.now))
+    spelling = _SPELLINGS.get(type(event)) or _spelling(type(event))
+    return spelling.form(*spelling.values(event))
 
 
 def decode(name: str, payload: bytes | str) -> Entry:
     """Read an event by its stored name. Raises UnknownEvent, or msgspec.ValidationError if the payload does not fit."""
     if name == _CORRECTED_NAME:
         correction = _CORRECTION.decode(payload)
-        return replace(_CORRECTED.decode(payload), now=decode(correction.entry_type, bytes(correction.now)))
+        return msgspec.structs.replace(
+            _CORRECTED.decode(payload), now=decode(correction.entry_type, bytes(correction.now))
+        )
     decoder = DECODERS.get(name)
     if decoder is None:
         raise UnknownEvent(name)
@@ -82,37 +71,28 @@ def decode(name: str, payload: bytes | str) -> Entry:
 _CORRECTED_NAME: Final = stored_name(EntryCorrected)
 
 
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-_EMPTY: Final[tuple[object, ...]] = ({}, [], ())
+class _Spelling(NamedTuple):
+    """A kind of event as it is written: the form that msgspec writes, and what takes its values from an event."""
+
+    form: type[msgspec.Struct]
+    values: Callable[[Entry], tuple[Any, ...]]
 
 
-class _Fields(NamedTuple):
-    """The fields of a class in the order in which they are written: their names in JSON, and what gives their values.
-
-    No names: its values are written as msgspec does, such as days.
-    """
-
-    names: tuple[str, ...]
-    values: Callable[[Any], Iterable[Any]]
-
-
-def _fields(kind: type) -> _Fields:
-    """Look at a class once."""
-    if issubclass(kind, msgspec.Struct):
-        written = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
-    else:
-        written = {field.name: field.name for field in fields(kind)} if is_dataclass(kind) else {}
-    names = (
-        sorted(written, key=CITATION.__contains__) if issubclass(kind, Entry) else list(written)
-    )  # sorting is stable
-    found = _FIELDS[kind] = _Fields(tuple(written[name] for name in names), _values(names))
+def _spelling(kind: type[Entry]) -> _Spelling:
+    """Look at a class once. What is None or empty by default is left out; other defaults are written all the same."""
+    fields = sorted(msgspec.structs.fields(kind), key=lambda field: field.name in CITATION)  # sorting is stable
+    form = msgspec.defstruct(
+        kind.__name__, [(field.encode_name, Any, _left_out(field)) for field in fields], omit_defaults=True
+    )
+    found = _SPELLINGS[kind] = _Spelling(form, attrgetter(*(field.name for field in fields)))
     return found
 
 
-def _values(names: list[str]) -> Callable[[Any], Iterable[Any]]:
-    """Give what takes attributes of an object; attrgetter gives a lone one as it is."""
-    several = attrgetter(*names) if len(names) > 1 else None
-    return several or (lambda value: [getattr(value, name) for name in names])
+def _left_out(field: msgspec.structs.FieldInfo) -> Any:  # noqa: ANN401  # a default of any type
+    """Give the value with which a field is not written."""
+    if field.default_factory is dict:
+        return msgspec.field(default_factory=dict)
+    return field.default if field.default in (None, ()) else msgspec.UNSET
 
 
-_FIELDS: Final[dict[type, _Fields]] = {}
+_SPELLINGS: Final[dict[type[Entry], _Spelling]] = {}

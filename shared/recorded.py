@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
+
+import msgspec
 
 from shared.events import Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """An entry as the log holds it.
 
     `position` is its place in the whole log (1, 2, 3 ... no holes), `version` its place in its stream; `happened_on`

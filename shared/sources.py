@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from shared.days import Said
 
 SourceKind = Literal["official", "beneficiary", "media", "dataset"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A url, or a publisher with a title; who said it, when it was published, a few words of it."""
 
     url: str | None = None
@@ -24,8 +24,7 @@ class Source:
     archived_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name another system has for this fact."""
 
     scheme: str

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from shared.days import Said
 from shared.events.entry import Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amendment(Entry):
+class Amendment(Entry, frozen=True, kw_only=True):
     """Something about an earlier entry, in that entry's own stream; it is placed as that entry is."""
 
     DAY: ClassVar[str] = "entry_happened"
@@ -36,8 +34,7 @@ class Amendment(Entry):
         return self.about_parties
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryCorrected(Amendment):
+class EntryCorrected(Amendment, frozen=True, kw_only=True):
     """It was never so: the entry says `now` instead, in its own place, known from here on."""
 
     TYPE: ClassVar[str] = "entry.corrected"
@@ -46,8 +43,7 @@ class EntryCorrected(Amendment):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryRetracted(Amendment):
+class EntryRetracted(Amendment, frozen=True, kw_only=True):
     """It never happened: the entry is taken out, known from here on, and stays visible."""
 
     TYPE: ClassVar[str] = "entry.retracted"
@@ -55,8 +51,7 @@ class EntryRetracted(Amendment):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcesAdded(Amendment):
+class SourcesAdded(Amendment, frozen=True, kw_only=True):
     """The same was said elsewhere too."""
 
     TYPE: ClassVar[str] = "entry.sources_added"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import msgspec
 
 from shared.days import Said
 from shared.events.entry import Entry, known, party
@@ -12,8 +13,7 @@ Role = Literal["lead", "member", "observer", "applicant"]
 Instrument = Literal["letter_of_intent", "mou", "accession", "statement"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A party in a coalition from its beginning, or from `on`."""
 
     party: str
@@ -22,8 +22,7 @@ class Member:
     on: Said | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoalitionEntry(Entry):
+class CoalitionEntry(Entry, frozen=True, kw_only=True):
     """Something that happened to a coalition."""
 
     coalition: str
@@ -37,8 +36,7 @@ class CoalitionEntry(Entry):
         return (self.coalition,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoalitionFormed(CoalitionEntry):
+class CoalitionFormed(CoalitionEntry, frozen=True, kw_only=True):
     """Parties came together on a capability for a beneficiary."""
 
     TYPE: ClassVar[str] = "coalition.formed"
@@ -62,8 +60,7 @@ class CoalitionFormed(CoalitionEntry):
         return known(beneficiary=party(self.beneficiary)) | members
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberEntry(CoalitionEntry):
+class MemberEntry(CoalitionEntry, frozen=True, kw_only=True):
     """Something that happened to one member."""
 
     DAY: ClassVar[str] = "on"
@@ -76,8 +73,7 @@ class MemberEntry(CoalitionEntry):
         return (self.party,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberJoined(MemberEntry):
+class MemberJoined(MemberEntry, frozen=True, kw_only=True):
     """A party became a member, in a role and by an instrument."""
 
     TYPE: ClassVar[str] = "coalition.member_joined"
@@ -90,8 +86,7 @@ class MemberJoined(MemberEntry):
         return known(party=party(self.party))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberChanged(MemberEntry):
+class MemberChanged(MemberEntry, frozen=True, kw_only=True):
     """A member took another role, or acts under another instrument."""
 
     TYPE: ClassVar[str] = "coalition.member_changed"
@@ -100,15 +95,13 @@ class MemberChanged(MemberEntry):
     instrument: Instrument | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberLeft(MemberEntry):
+class MemberLeft(MemberEntry, frozen=True, kw_only=True):
     """A party is a member no longer."""
 
     TYPE: ClassVar[str] = "coalition.member_left"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoalitionRenamed(CoalitionEntry):
+class CoalitionRenamed(CoalitionEntry, frozen=True, kw_only=True):
     """The coalition goes by another name; its id stays."""
 
     TYPE: ClassVar[str] = "coalition.renamed"
@@ -118,8 +111,7 @@ class CoalitionRenamed(CoalitionEntry):
     on: Said
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoalitionDissolved(CoalitionEntry):
+class CoalitionDissolved(CoalitionEntry, frozen=True, kw_only=True):
     """The coalition ended; what was pledged to it stays."""
 
     TYPE: ClassVar[str] = "coalition.dissolved"
@@ -128,8 +120,7 @@ class CoalitionDissolved(CoalitionEntry):
     on: Said
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoalitionReviewed(CoalitionEntry):
+class CoalitionReviewed(CoalitionEntry, frozen=True, kw_only=True):
     """The ledger is believed complete to that day."""
 
     TYPE: ClassVar[str] = "coalition.reviewed"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Self
+
+import msgspec
 
 from shared.days import Said
 from shared.sources import Reference, Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A fact about the world with its sources; an opening entry makes the thing it is about."""
 
     TYPE: ClassVar[str]  # family and what happened; the stored name is muster.<TYPE>.v1
@@ -19,9 +19,13 @@ class Entry:
 
     sources: tuple[Source, ...] = ()
     reported_on: Said | None = None  # default: the earliest published_on of the sources
-    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     refs: tuple[Reference, ...] = ()
     note: str | None = None
+
+    def having(self, **fields: Any) -> Self:  # noqa: ANN401  # of any field
+        """Give the same entry with other values in these fields."""
+        return msgspec.structs.replace(self, **fields)
 
     @property
     def stream(self) -> str:

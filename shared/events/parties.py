@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from shared.events.entry import Entry, known, party
@@ -10,8 +9,7 @@ from shared.events.entry import Entry, known, party
 PartyKind = Literal["state", "organisation", "fund"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartyRegistered(Entry):
+class PartyRegistered(Entry, frozen=True, kw_only=True):
     """A state, an organisation or a fund can be named from now on."""
 
     TYPE: ClassVar[str] = "party.registered"
@@ -36,8 +34,7 @@ class PartyRegistered(Entry):
         return known(part_of=party(self.part_of))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapabilityNamed(Entry):
+class CapabilityNamed(Entry, frozen=True, kw_only=True):
     """A capability code has a name for display."""
 
     TYPE: ClassVar[str] = "capability.named"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import msgspec
@@ -17,27 +16,24 @@ Covers = Literal["this", "so_far"]
 Basis = Literal["stated", "converted", "valued"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A party, and its part of the whole where that is known (in the pledge's unit)."""
 
     party: str
     share: Amount | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Also:
+class Also(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The same thing in another measure; it never adds to the first."""
 
     amount: Amount
     capability: str | None = None  # default: the pledge's
-    basis: Basis = "stated"
+    basis: Basis = msgspec.field(default_factory=lambda: "stated")  # written also where nobody said it
     rate: str | None = None
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
+class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a pledge is to others: new money, more of it, or the same said again."""
 
     kind: RelationKind
@@ -51,8 +47,7 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     end: Said = msgspec.field(name="to")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeContext:
+class PledgeContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What places an event about a pledge for a reader who has not seen the pledge."""
 
     donors: tuple[str, ...]
@@ -62,8 +57,7 @@ class PledgeContext:
     unit: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeAnnounced(Entry):
+class PledgeAnnounced(Entry, frozen=True, kw_only=True):
     """Somebody announced what they mean to give. Without an amount, a later stage was the first news."""
 
     TYPE: ClassVar[str] = "pledge.announced"
@@ -107,20 +101,23 @@ class PledgeAnnounced(Entry):
 
     @property
     def parties(self) -> tuple[str, ...]:
-        return parties_of(self.context)
+        return tuple(dict.fromkeys([share.party for share in (*self.donors, *self.beneficiaries)]))
 
     @property
     def mentions(self) -> dict[str, str]:
-        return (
-            known(coalition=coalition(self.coalition), recipient=party(self.recipient))
-            | _each("donors", self.donors)
-            | _each("beneficiaries", self.beneficiaries)
-            | related(self.relation)
-        )
+        found: dict[str, str] = {}
+        if self.coalition is not None:
+            found["/coalition"] = f"coalition-{self.coalition}"
+        if self.recipient is not None:
+            found["/recipient"] = f"party-{self.recipient}"
+        for n, donor in enumerate(self.donors):
+            found[f"/donors/{n}/party"] = f"party-{donor.party}"
+        for n, beneficiary in enumerate(self.beneficiaries):
+            found[f"/beneficiaries/{n}/party"] = f"party-{beneficiary.party}"
+        return found if self.relation is None else found | related(self.relation)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeEntry(Entry):
+class PledgeEntry(Entry, frozen=True, kw_only=True):
     """Something that happened to a pledge."""
 
     DAY: ClassVar[str] = "on"
@@ -141,8 +138,7 @@ class PledgeEntry(Entry):
         return () if self.context is None else parties_of(self.context)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeRevised(PledgeEntry):
+class PledgeRevised(PledgeEntry, frozen=True, kw_only=True):
     """The pledge itself changed, from its day on; what is None stays as it was."""
 
     TYPE: ClassVar[str] = "pledge.revised"
@@ -159,8 +155,7 @@ class PledgeRevised(PledgeEntry):
         return _each("donors", self.donors or ())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageReached(PledgeEntry):
+class StageReached(PledgeEntry, frozen=True, kw_only=True):
     """So far, this much of the pledge has come to a stage."""
 
     STAGE: ClassVar[Stage]
@@ -171,40 +166,35 @@ class StageReached(PledgeEntry):
     reference: str | None = None  # a contract number, a decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeCommitted(StageReached):
+class PledgeCommitted(StageReached, frozen=True, kw_only=True):
     """Firm, in writing, funded."""
 
     TYPE: ClassVar[str] = "pledge.committed"
     STAGE: ClassVar[Stage] = "committed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgePaid(StageReached):
+class PledgePaid(StageReached, frozen=True, kw_only=True):
     """Money was released, to whoever is the recipient."""
 
     TYPE: ClassVar[str] = "pledge.paid"
     STAGE: ClassVar[Stage] = "paid"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeAllocated(StageReached):
+class PledgeAllocated(StageReached, frozen=True, kw_only=True):
     """A specific package for delivery was put together."""
 
     TYPE: ClassVar[str] = "pledge.allocated"
     STAGE: ClassVar[Stage] = "allocated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeContracted(StageReached):
+class PledgeContracted(StageReached, frozen=True, kw_only=True):
     """It was ordered."""
 
     TYPE: ClassVar[str] = "pledge.contracted"
     STAGE: ClassVar[Stage] = "contracted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeRelated(PledgeEntry):
+class PledgeRelated(PledgeEntry, frozen=True, kw_only=True):
     """It became known what the pledge is to others."""
 
     TYPE: ClassVar[str] = "pledge.related"
@@ -217,8 +207,7 @@ class PledgeRelated(PledgeEntry):
         return related(self.relation)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeReallocated(PledgeEntry):
+class PledgeReallocated(PledgeEntry, frozen=True, kw_only=True):
     """The whole pledge counts towards another coalition, or none, from that day."""
 
     TYPE: ClassVar[str] = "pledge.reallocated"
@@ -236,8 +225,7 @@ class PledgeReallocated(PledgeEntry):
         return known(coalition=coalition(self.coalition))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeWithdrawn(PledgeEntry):
+class PledgeWithdrawn(PledgeEntry, frozen=True, kw_only=True):
     """The donor takes the promise back; what was delivered stays delivered."""
 
     TYPE: ClassVar[str] = "pledge.withdrawn"
@@ -246,8 +234,7 @@ class PledgeWithdrawn(PledgeEntry):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PledgeLapsed(PledgeEntry):
+class PledgeLapsed(PledgeEntry, frozen=True, kw_only=True):
     """The promise ended unfulfilled."""
 
     TYPE: ClassVar[str] = "pledge.lapsed"
@@ -256,15 +243,13 @@ class PledgeLapsed(PledgeEntry):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryEntry(PledgeEntry):
+class DeliveryEntry(PledgeEntry, frozen=True, kw_only=True):
     """Something that happened to one delivery against a pledge."""
 
     delivery: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryReported(DeliveryEntry):
+class DeliveryReported(DeliveryEntry, frozen=True, kw_only=True):
     """Its reporter says that goods or money arrived; `so_far` replaces what was reported before."""
 
     TYPE: ClassVar[str] = "pledge.delivery_reported"
@@ -284,8 +269,7 @@ class DeliveryReported(DeliveryEntry):
         return known(reported_by=party(self.reported_by), confirmed_by=party(self.confirmed_by))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryConfirmed(DeliveryEntry):
+class DeliveryConfirmed(DeliveryEntry, frozen=True, kw_only=True):
     """The beneficiary or a third party counted what arrived; no amount means: all that was reported."""
 
     TYPE: ClassVar[str] = "pledge.delivery_confirmed"
@@ -299,8 +283,7 @@ class DeliveryConfirmed(DeliveryEntry):
         return known(by=party(self.by))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryDisputed(DeliveryEntry):
+class DeliveryDisputed(DeliveryEntry, frozen=True, kw_only=True):
     """Somebody says it did not arrive as reported: [0, claimed] until it is settled."""
 
     TYPE: ClassVar[str] = "pledge.delivery_disputed"
@@ -314,8 +297,7 @@ class DeliveryDisputed(DeliveryEntry):
         return known(by=party(self.by))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryReversed(DeliveryEntry):
+class DeliveryReversed(DeliveryEntry, frozen=True, kw_only=True):
     """It went back, or was taken back: delivered and confirmed end on that day."""
 
     TYPE: ClassVar[str] = "pledge.delivery_reversed"

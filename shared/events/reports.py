@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import msgspec
 
 from shared.amounts import Amount
 from shared.days import Said
@@ -14,8 +15,7 @@ from shared.measures import Stage
 StatedMeasure = Literal["amount", "members", "percent"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductionReported(Entry):
+class ProductionReported(Entry, frozen=True, kw_only=True):
     """A party reports what it made itself; it counts towards its own production target.
 
     `so_far` replaces what was reported since the period began.
@@ -49,8 +49,7 @@ class ProductionReported(Entry):
         return known(party=party(self.party))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whose total was stated: a coalition's, a donor's, or what a beneficiary gets."""
 
     coalition: str | None = None
@@ -58,8 +57,7 @@ class About:
     beneficiary: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementRecorded(Entry):
+class StatementRecorded(Entry, frozen=True, kw_only=True):
     """Somebody stated a total. It is never added to anything, only held beside the ledger's own answer."""
 
     TYPE: ClassVar[str] = "statement.recorded"

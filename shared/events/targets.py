@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from shared.amounts import Amount
@@ -11,8 +10,7 @@ from shared.events.entry import Entry, coalition, known, party
 from shared.measures import Stage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetEntry(Entry):
+class TargetEntry(Entry, frozen=True, kw_only=True):
     """Something that happened to a target; its scope is a coalition or a party."""
 
     target: str
@@ -32,8 +30,7 @@ class TargetEntry(Entry):
         return () if self.party is None else (self.party,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSet(TargetEntry):
+class TargetSet(TargetEntry, frozen=True, kw_only=True):
     """Somebody set a desired amount, and the one stage that counts towards it."""
 
     TYPE: ClassVar[str] = "target.set"
@@ -56,8 +53,7 @@ class TargetSet(TargetEntry):
         ) | known(stated_by=party(self.stated_by))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetRevised(TargetEntry):
+class TargetRevised(TargetEntry, frozen=True, kw_only=True):
     """The target changed, from its day on; what is None stays as it was."""
 
     TYPE: ClassVar[str] = "target.revised"
@@ -71,8 +67,7 @@ class TargetRevised(TargetEntry):
     without_deadline: bool = False  # the deadline was dropped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetClosed(TargetEntry):
+class TargetClosed(TargetEntry, frozen=True, kw_only=True):
     """Nobody pursues the target any more; `outcome` says how it ended."""
 
     TYPE: ClassVar[str] = "target.closed"

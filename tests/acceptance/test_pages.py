@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest_asyncio
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from shared.days import Said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -13,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from services.projections.http.app import create_app

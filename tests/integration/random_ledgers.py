@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from typing import Final
+
+from msgspec.structs import replace
 
 from shared.amounts import Amount, amount
 from shared.days import Said

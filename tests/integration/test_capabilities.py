@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections.http.capabilities import Capabilities

@@ -7,11 +7,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest_asyncio
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from muster.children import Child

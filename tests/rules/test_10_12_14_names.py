@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.commitments.domain.commands import Record
 from services.commitments.domain.refusals import AlreadyRecorded, Unknown, UnknownName

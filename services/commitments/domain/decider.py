@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from services.commitments.domain import coalitions, parties, pledges, targets
@@ -227,7 +227,7 @@ def _differences(recorded: Entry, said: Entry) -> list[str]:
     filled_in = {"context"} if isinstance(recorded, PledgeEntry) else set()
     if isinstance(recorded, TargetRevised | TargetClosed):
         filled_in = {"coalition", "party"}
-    names = (field.name for field in fields(recorded) if field.name not in filled_in)
+    names = (name for name in recorded.__struct_fields__ if name not in filled_in)
     return [name for name in names if getattr(recorded, name) != getattr(said, name)]
 
 

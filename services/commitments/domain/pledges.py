@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import TypeVar
@@ -113,7 +112,7 @@ def placed(pledge: History, entry: E) -> E:
         capability=(entry.capability if isinstance(entry, DeliveryReported) else None) or opening.capability,
         unit=None if opening.amount is None else opening.amount.unit,
     )
-    return replace(entry, context=context)
+    return entry.having(context=context)
 
 
 def opening_of(pledge: History) -> PledgeAnnounced:

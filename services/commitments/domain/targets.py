@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from services.commitments.domain.history import History
 from services.commitments.domain.refusals import Ended, ProducedByAParty, UpsideDown, WrongUnit
 from shared.days import Said, last_day
@@ -25,14 +23,14 @@ def revise(target: History, entry: TargetRevised) -> TargetRevised:
     if entry.amount is not None and entry.amount.unit != opening.amount.unit:
         raise WrongUnit(f"target {entry.target}", expected=[opening.amount.unit], got=entry.amount.unit)
     _in_order(opening, entry.due_by)
-    return replace(entry, coalition=opening.coalition, party=opening.party)
+    return entry.having(coalition=opening.coalition, party=opening.party)
 
 
 def close(target: History, entry: TargetClosed) -> TargetClosed:
     """A target is closed once."""
     opening = opening_of(target)
     _still_open(target, entry.target)
-    return replace(entry, coalition=opening.coalition, party=opening.party)
+    return entry.having(coalition=opening.coalition, party=opening.party)
 
 
 def opening_of(target: History) -> TargetSet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -206,8 +206,9 @@ async def asked(route: Route, names: Names, body: object, log: Lookup) -> Asked:
         return await corrected(names["event_id"], body, log)
     fields = checked(route.body, body).fields()
     stream, entry_id = await place(names["event_id"], log)
+    said = {name: value for name, value in fields.items() if value}
     command = (Retract if route is RETRACT else Cite)(stream=stream, entry_id=entry_id, **fields)
-    return Asked(command=command, normal=msgspec.json.encode(to_json(fields)), pointer=str)
+    return Asked(command=command, normal=msgspec.json.encode(said), pointer=str)
 
 
 async def place(event_id: str, log: Lookup) -> tuple[str, str]:
@@ -262,7 +263,7 @@ async def corrected(event_id: str, body: object, log: Lookup) -> Asked:
     kept: dict[str, Any] = {} if said.sources else {"sources": was.sources}
     if fields.get("reason", reason) is None:
         kept["reason"] = getattr(was, "reason")  # noqa: B009  # only entries that have one have it in their body
-    command = Correct(stream=stream, entry_id=event_id, now=replace(said, **kept), reason=reason, sources=said.sources)
+    command = Correct(stream=stream, entry_id=event_id, now=said.having(**kept), reason=reason, sources=said.sources)
     return Asked(command=command, normal=normal, pointer=form.pointer)
 
 
