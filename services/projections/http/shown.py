@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.projections.names import party
@@ -161,7 +161,7 @@ def amount(value: Amount | None) -> dict[str, Any] | None:
 
 def source(value: Source) -> dict[str, Any]:
     """Show a source."""
-    return asdict(value)
+    return msgspec.structs.asdict(value)
 
 
 def instant(at: datetime) -> str:
