@@ -213,7 +213,7 @@ async def fill(url: str, ledger: Iterable[Recorded], batch: int = 5_000) -> floa
             async with transaction(database) as writing:
                 for apply in applies:
                     await apply(writing, part)
-                await writing.rows(
+                await writing.carry_out(
                     "UPDATE checkpoints SET position = $1, head = $1, recorded_at = $2, event_id = $3::text::uuid, "
                     "updated_at = '9999-01-01'",
                     *(size, last.recorded_at, last.event_id),

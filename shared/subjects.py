@@ -42,6 +42,11 @@ def head_hint(ledger: str) -> str:
     return f"hint.{ledger}.head"
 
 
+def applied_hint(ledger: str) -> str:
+    """Give the core-NATS subject on which the worker says how far its read models are; it may be lost."""
+    return f"hint.{ledger}.applied"
+
+
 def subject(ledger: str, event_type: str, coalitions: Sequence[str], thing: str) -> str:
     """Give the subject of an event: `<ledger>.v1.<family>.<what>.<coalition>.<id>`.
 

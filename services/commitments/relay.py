@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
 from services.commitments.batch_publish import MOST_IN_A_BATCH, Message, NotStored, Publisher
-from services.commitments.hints import BUSY, PAUSE_S, connected
+from services.commitments.hints import BUSY, PAUSE_S, Growth, connected
 from services.commitments.jetstream import LedgerStream, RefusedByStream, StreamState
 from services.commitments.log.contract import Away, Log, Page, Row
 from shared.cloudevent import header_lines
@@ -60,7 +60,7 @@ class Relay:
         self._ledger = ledger
         self._nats_url = nats_url
         self._replicas = replicas
-        self._grown = asyncio.Event()
+        self._growth = Growth()
         self._publisher: Publisher | None = None
 
     async def run(self) -> None:
@@ -136,9 +136,10 @@ class Relay:
     async def _follow(self, publisher: Publisher, stream: LedgerStream, last: int) -> None:
         """Publish what the log has after `last`; return when the stream is no longer where we left it."""
         looked_at = time.monotonic()
+        self._growth = Growth()  # what was heard of a log that was restored since is worth nothing
         async with ahead(self._log, self._ledger) as read:
             while True:
-                self._grown.clear()
+                heard = self._growth.head  # whoever told that had committed: this read sees it
                 page, messages = await read(last)
                 self._at(last, page.head)
                 if page.rows:
@@ -149,10 +150,9 @@ class Relay:
                     self._at(last, page.head)
                     if BUSY <= len(page.rows) < MOST_IN_A_BATCH:
                         await asyncio.sleep(PAUSE_S)
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._grown.wait()
+                    if page.head > last:
+                        continue
+                await self._growth.beyond(max(last, heard), POLL_S)
                 if time.monotonic() - looked_at > LOOK_S:
                     looked_at = time.monotonic()
                     state = await stream.state()
@@ -189,8 +189,9 @@ class Relay:
         if self._publisher is not None:
             self._publisher.lost()
 
-    async def _hinted(self, _: Msg) -> None:
-        self._grown.set()
+    async def _hinted(self, message: Msg) -> None:
+        if message.data.isdigit():
+            self._growth.to(int(message.data))
 
     def _at(self, position: int, head: int) -> None:
         if self.why_not is not None:

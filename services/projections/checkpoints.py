@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.projections.database import rows
-from services.projections.transaction import Transaction
+from services.projections.transaction import Claim
 
 Key = tuple[str, int]
 """Name and version of a read model."""
@@ -122,13 +122,12 @@ class Advance:
     behind_since: datetime | None
 
 
-async def advance(transaction: Transaction, group: Sequence[Checkpoint], to: Advance) -> bool:
-    """Move the checkpoints of a group from where it believes them to be; False if any has moved or stopped.
+def advancing(group: Sequence[Checkpoint], to: Advance) -> Claim:
+    """Claim the checkpoints of a group, which move from where it believes them to be: none may have moved or stopped.
 
-    It must be the first statement of its transaction: whoever comes second waits here, and then finds out.
+    Whoever comes second waits here, and then finds out.
     """
-    moved = await transaction.rows(
-        ADVANCE,
+    values = (
         [checkpoint.name for checkpoint in group],
         [checkpoint.version for checkpoint in group],
         [checkpoint.epoch for checkpoint in group],
@@ -141,7 +140,7 @@ async def advance(transaction: Transaction, group: Sequence[Checkpoint], to: Adv
         to.head,
         to.behind_since,
     )
-    return len(moved) == len(group)
+    return Claim(ADVANCE, values, len(group))
 
 
 STOP: Final = text(

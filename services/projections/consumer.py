@@ -28,7 +28,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
 
 from shared.cloudevent import from_attributes
 from shared.recorded import Recorded
-from shared.subjects import EPOCH, stream_name
+from shared.subjects import EPOCH, applied_hint, stream_name
 
 REQUEST_S: Final = 1.0
 """How long one pull request waits at the server."""
@@ -161,6 +161,7 @@ class Stream:
         """Name the server and the ledger; `most` is how many events are asked for, and held, at once."""
         self._url = url
         self._name = stream_name(ledger)
+        self._applied = applied_hint(ledger)
         self._most = most
         self._client: Client | None = None
         self._subscription: Subscription | None = None
@@ -206,11 +207,11 @@ class Stream:
             raise CannotRead(f"NATS does not answer: {str(error) or type(error).__name__}") from error
         return place.position <= self.head
 
-    async def hint(self, subject: str, payload: bytes) -> None:
-        """Say something to whoever listens on a core subject; it may be lost."""
+    async def tell_applied(self, position: int) -> None:
+        """Say to whoever listens that a position is applied; it may be lost."""
         if self._client is not None and self._client.is_connected:
             with contextlib.suppress(nats.errors.Error, OSError):
-                await self._client.publish(subject, payload)
+                await self._client.publish(self._applied, str(position).encode())
 
     async def close(self) -> None:
         """Leave the consumer and the server."""

@@ -82,6 +82,11 @@ def _see_that_it_is_open(pooled: Any, *_: object) -> None:  # noqa: ANN401  # SQ
         raise InvalidatePoolError("the server closed it")
 
 
+def keeps_connections(engine: AsyncEngine) -> bool:
+    """Whether a connection is one to the server; behind pgbouncer each transaction may have another."""
+    return not isinstance(engine.pool, NullPool)
+
+
 def driver(conn: AsyncConnection) -> Driver:
     """Give the driver's connection under one of SQLAlchemy's."""
     pooled = conn.sync_connection

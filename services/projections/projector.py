@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -27,7 +27,7 @@ from services.projections.checkpoints import Advance, Checkpoint, Key
 from services.projections.consumer import Batch, CannotRead, Place, Stream, Unreadable
 from services.projections.database import ERRORS, is_away
 from services.projections.read_model import Apply, ReadModel
-from services.projections.transaction import Renamed, Transaction, as_it_is, transaction
+from services.projections.transaction import Moved, Renamed, Transaction, as_it_is, transaction
 from shared.recorded import Recorded
 
 RELOAD_S: Final = 1.0
@@ -48,10 +48,6 @@ LOCK: Final = 0x6D6F64656C73  # "models": held by whoever makes schemas
 logger: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-class _Moved(Exception):
-    """A checkpoint is not where it was believed to be."""
-
-
 class _Refused(Exception):
     """Some read model could not take a batch; `__cause__` says why."""
 
@@ -70,8 +66,11 @@ class Group:
 
 
 def lowest(found: Iterable[Checkpoint]) -> Group | None:
-    """Give the running read models that are furthest behind; they go no further than the next one, to be joined."""
-    running = sorted((c for c in found if c.status == "running"), key=lambda c: (c.position, c.key))
+    """Give the running read models that are furthest behind; they go no further than the next one, to be joined.
+
+    They stay in their order.
+    """
+    running = sorted((c for c in found if c.status == "running"), key=lambda c: c.position)
     if not running:
         return None
     first = running[0]
@@ -116,13 +115,16 @@ class Projector:
         *,
         most: int = 1_000,
         renamed: Renamed = as_it_is,
+        tells: bool = False,
     ) -> None:
         """`engine` is of a role that may create schemas; `most` is how many events a transaction takes.
 
-        `renamed` changes the names in what read models say to the database.
+        `renamed` changes the names in what read models say to the database. `tells`: whoever listens hears how far all
+        read models are.
         """
         self._engine = engine
         self._renamed = renamed
+        self._tells = tells
         self._models: Mapping[Key, ReadModel] = {(model.name, model.version): model for model in models}
         self._stream = stream
         self._most = most
@@ -186,7 +188,7 @@ class Projector:
             await whole(self._look(group, batch))
 
     def _next(self) -> Group | None:
-        return lowest(self.checkpoints.values())
+        return lowest(self.checkpoints[key] for key in self._models if key in self.checkpoints)
 
     # -------------------------------------------------------------------------------------------------- prepare
 
@@ -226,7 +228,7 @@ class Projector:
     async def _apply(self, group: Group, batch: Batch) -> None:
         try:
             await whole(self._move(group.members, batch.events, batch))
-        except _Moved:
+        except Moved:
             await self._stand_by()
         except _Refused:
             for member in group.members:  # who it is, is found one by one
@@ -235,7 +237,7 @@ class Projector:
     async def _apart(self, member: Checkpoint, batch: Batch) -> None:
         try:
             await whole(self._move((member,), batch.events, batch))
-        except _Moved:
+        except Moved:
             self._doubt()
         except _Refused:
             logger.warning("a batch was refused; event by event now", read_model=member.name)
@@ -243,7 +245,7 @@ class Projector:
             await self._alone(member, replace(batch, next_at=None))
 
     async def _move(self, members: Sequence[Checkpoint], events: Sequence[Recorded], batch: Batch) -> None:
-        """Apply events to some read models in one transaction. Raises _Moved, _Refused, or what the database says."""
+        """Apply events to some read models in one transaction. Raises Moved, _Refused, or what the database says."""
         last = events[-1]
         behind = batch.head > last.position
         to = Advance(
@@ -256,18 +258,18 @@ class Projector:
             behind_since=(batch.next_at or last.recorded_at) if behind else None,
         )
         try:
-            async with transaction(self._engine, self._renamed) as writing:
-                if not await checkpoints.advance(writing, members, to):
-                    raise _Moved  # noqa: TRY301  # what is believed is in doubt then, as after any failure
+            async with transaction(self._engine, self._renamed, checkpoints.advancing(members, to)) as writing:
                 with refusing():
                     for member in members:
                         await self._tell(writing, member, events)
-                    await writing.written()
+                    await writing.commit()
         except BaseException:
             self._doubt()
             raise
         self._moved(members, to)
         self.applied += len(events)
+        if self._tells:
+            await self._stream.tell_applied(to.position)
 
     async def _tell(self, writing: Transaction, member: Checkpoint, events: Sequence[Recorded]) -> None:
         skips = self._skips.get(member.key, frozenset())
@@ -306,7 +308,7 @@ class Projector:
         for event in batch.events:
             try:
                 await whole(self._move((member,), (event,), batch))
-            except _Moved:
+            except Moved:
                 return
             except _Refused as refused:
                 reason = f"position {event.position} ({event.type}): {told(refused.__cause__ or refused)}"
@@ -329,9 +331,9 @@ class Projector:
                 head=max(batch.head, unreadable.position),
                 behind_since=batch.next_at or last if batch.head > unreadable.position else None,
             )
-            async with transaction(self._engine) as writing:
-                moved = await checkpoints.advance(writing, passing, to)
-            if moved:
+            with suppress(Moved):
+                async with transaction(self._engine, claim=checkpoints.advancing(passing, to)):
+                    pass
                 self._moved(passing, to)
             self._loaded = None
         if stopping:
@@ -363,7 +365,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if is_away(error):
+        if isinstance(error, Moved) or is_away(error):
             raise
         raise _Refused from error
 

@@ -36,7 +36,7 @@ async def work(settings: Settings) -> None:
         settings=WRITER_SETTINGS,
     )
     stream = Stream(settings.nats_url, settings.ledger, most=settings.worker_batch)
-    projector = Projector(database, READ_MODELS, stream, most=settings.worker_batch)
+    projector = Projector(database, READ_MODELS, stream, most=settings.worker_batch, tells=True)
     server = Server(
         uvicorn.Config(
             pages(projector), host=settings.worker_host, port=settings.worker_port, log_level="warning", lifespan="off"

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.projections.database import engine
 from services.projections.http.app import create_app
+from services.projections.http.remembered import Latest
 from services.projections.projector import READERS, make
 from services.projections.read_models import READ_MODELS
 from services.projections.settings import Settings
@@ -32,6 +33,7 @@ class ReadSide:
     worker: AsyncEngine
     client: httpx2.AsyncClient
     reader: AsyncEngine
+    latest: Latest
     events: list[Recorded] = field(default_factory=list)
 
     async def record(self, *entries: Entry) -> list[Recorded]:
@@ -46,7 +48,7 @@ class ReadSide:
         behind = head is not None and head > last.position
         async with transaction(self.worker) as writing:
             since = last.recorded_at if behind else None
-            await writing.rows(ADVANCE, last.position, head or last.position, last.recorded_at, since)
+            await writing.carry_out(ADVANCE, last.position, head or last.position, last.recorded_at, since)
             for model in READ_MODELS:
                 await model.apply(writing, new)
         self.events += new
@@ -80,6 +82,6 @@ async def a_read_side(worker_url: str, reader_url: str) -> AsyncIterator[ReadSid
             app.router.lifespan_context(app),
             httpx2.AsyncClient(transport=transport, base_url="http://queries") as client,
         ):
-            yield ReadSide(worker, client, app.state.reader.engine)
+            yield ReadSide(worker, client, app.state.reader.engine, app.state.latest)
     finally:
         await worker.dispose()

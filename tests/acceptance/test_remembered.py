@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from services.projections.http import asof, totals
+from services.projections.http import asof, remembered, totals
 from services.projections.http.problems import Problem
 from services.projections.http.remembered import Answer, Latest, Memory, Remembered
 from shared.days import Said
@@ -152,6 +152,33 @@ async def test_who_waits_for_positions_that_come_together_gets_one_answer(
     assert {answer.content for answer in answers} == {answers[0].content}
     assert answers[0].json()["totals"][0]["low"] == "510"
     assert {answer.headers["Ledger-Position"] for answer in answers} == {"12"}
+
+
+async def test_who_is_told_that_something_moved_looks_at_once_and_who_was_not_told_looks_more_often_again(
+    side: ReadSide, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one who hears from the worker / When a position is applied / Then being told is what wakes it.
+
+    When it finds that something moved of which it was not told, then it relies on that no more.
+    """
+    latest = side.latest
+    await latest()
+    latest.hear(2)  # nothing new, but somebody tells
+    monkeypatch.setattr(remembered, "LONGEST_PAUSE_S", 1.0)
+    waiting = asyncio.create_task(side.get(TOTALS, min_position=3))
+    await asyncio.sleep(0.1)
+    seen = len(looks)
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    latest.hear(3)
+    assert (await waiting)["totals"][0]["low"] == "507"
+    assert len(looks) <= seen + 2  # one when it was told, one when that is answered
+    waiting = asyncio.create_task(side.get(TOTALS, min_position=4))
+    await side.record(a_pledge("z", pieces(1), coalition="drones"))
+    assert (await waiting)["totals"][0]["low"] == "508"
+    monkeypatch.setattr(asof, "WAIT_S", 0.1)
+    seen = len(looks)
+    await side.get(TOTALS, min_position=5, expect=503)
+    assert len(looks) > seen + 2
 
 
 async def test_who_asks_while_the_same_is_worked_out_gets_that_answer_unless_it_began_too_early(

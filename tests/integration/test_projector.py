@@ -521,7 +521,7 @@ def test_those_furthest_behind_go_first_and_no_further_than_the_next() -> None:
 def test_those_level_with_each_other_go_to_the_end() -> None:
     group = lowest([at("b", 3), at("a", 3)])
     assert group is not None
-    assert ([member.name for member in group.members], group.until) == (["a", "b"], None)
+    assert ([member.name for member in group.members], group.until) == (["b", "a"], None)
 
 
 def test_those_who_applied_another_event_at_the_same_position_do_not_go_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -12,7 +13,7 @@ from services.projections import transaction as module
 from services.projections.database import engine
 from services.projections.projector import make
 from services.projections.read_models.capabilities import CAPABILITIES
-from services.projections.transaction import Transaction, together, transaction
+from services.projections.transaction import Claim, Moved, Transaction, together, transaction
 
 TABLE = f"{CAPABILITIES.schema}.spoken"
 ONE = f"INSERT INTO {TABLE} VALUES ($1::text::bigint, $1::text::bigint, $2, '2024-02-15', 'pledge', 1)"  # noqa: S608 - a name of ours
@@ -25,6 +26,13 @@ async def database(projections_url: str) -> AsyncIterator[AsyncEngine]:
     made = engine(projections_url, process="test", connections=1)
     async with made.begin() as conn:
         await make(conn, CAPABILITIES, [])
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def database_of_two(database: AsyncEngine, projections_url: str) -> AsyncIterator[AsyncEngine]:
+    made = engine(projections_url, process="test", connections=2)
     yield made
     await made.dispose()
 
@@ -105,3 +113,65 @@ def test_values_are_numbered_through() -> None:
     assert together((("A $1 $2", 2), ("B $2 $1", 2), ("C $1", 1))) == (
         "WITH part_0 AS (A $1 $2), part_1 AS (B $4 $3) C $5"
     )
+
+
+# ------------------------------------------------------------------------------------------------- a claim
+
+MOVE = f"UPDATE {TABLE} SET change = $1::int WHERE entry = 1 AND change = $2::int RETURNING entry"  # noqa: S608 - a name of ours
+
+
+async def claimed(database: AsyncEngine, *said: tuple[str, str], now: int, was: int, read: bool = False) -> None:
+    async with transaction(database, claim=Claim(MOVE, (now, was), 1)) as writing:
+        if read:
+            await writing.rows(CODES)
+        for one in said:
+            await writing.write(ONE, *one)
+
+
+@pytest.mark.parametrize("large", [65_536, 1], ids=["in one statement", "in several"])
+@pytest.mark.parametrize("read", [False, True], ids=["", "after reading"])
+async def test_what_is_claimed_is_written_with_it_or_not_at_all(
+    database: AsyncEngine, sent: list[str], monkeypatch: pytest.MonkeyPatch, *, large: int, read: bool
+) -> None:
+    """Given a row that two believe to be as it was / When both claim it / Then only the first has written."""
+    await say(database, ("1", "drone"))
+    sent.clear()
+    monkeypatch.setattr(module, "LARGE", large)
+    await claimed(database, ("2", "shell"), now=2, was=1, read=read)
+    with pytest.raises(Moved):
+        await claimed(database, ("3", "late"), now=3, was=1, read=read)
+    assert await codes(database) == ["drone", "shell"]
+    assert len(sent) == (1 if large == 1 else 0)  # what is little needs no transaction around it
+
+
+async def test_a_claim_may_be_all_there_is(database: AsyncEngine) -> None:
+    await say(database, ("1", "drone"))
+    await claimed(database, now=2, was=1)
+    with pytest.raises(Moved):
+        await claimed(database, now=3, was=1)
+
+
+async def test_who_claims_what_another_is_claiming_waits_and_finds_out(database_of_two: AsyncEngine) -> None:
+    await say(database_of_two, ("1", "drone"))
+    async with transaction(database_of_two, claim=Claim(MOVE, (2, 1), 1)) as first:
+        await first.begin()
+        second = asyncio.create_task(claimed(database_of_two, ("3", "late"), now=3, was=1))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        await first.write(ONE, "2", "shell")
+    with pytest.raises(Moved):
+        await second
+    assert await codes(database_of_two) == ["drone", "shell"]
+
+
+async def test_a_number_that_is_none_is_no_lost_claim(database: AsyncEngine) -> None:
+    await say(database, ("1", "drone"))
+    with pytest.raises(asyncpg.InvalidTextRepresentationError):
+        await claimed(database, ("not a number", "b"), now=2, was=1)
+    await claimed(database, ("2", "b"), now=2, was=1)
+
+
+def test_a_claim_comes_first_and_what_it_gives_is_asked_last() -> None:
+    whole = together((("A $1", 1), ("B $2 $1", 2)), ("CLAIM $1 $2", 2, 6))
+    assert whole.startswith("WITH claimed AS (CLAIM $1 $2), part_0 AS (A $3), part_1 AS (B $5 $4) SELECT CAST")
+    assert whole.endswith("FROM claimed")

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from muster.embedded import LOOPBACK, Port
 from services.projections import checkpoints
 from services.projections.database import engine
+from services.projections.hearing import hearing
 from services.projections.read_models import READ_MODELS
 from services.projections.read_models.coalition_totals import COALITION_TOTALS
 from tests.integration.copies import contents
@@ -155,6 +156,24 @@ async def test_a_worker_says_how_far_it_is_and_ends_when_it_is_told_to(
         assert "muster_stream_head 30.0" in figures
         assert "muster_worker_ready 1.0" in figures
         assert await worker.end(signal.SIGTERM) == 0
+
+
+async def test_a_worker_tells_whoever_listens_how_far_it_is(
+    projections_url: str, nats_reader_url: str, ledger_name: str, database: AsyncEngine, published: Published
+) -> None:
+    heard: list[int] = []
+    events = Dice(1, pledges=5).ledger(40)
+    await published.put(events[:30])
+    async with (
+        hearing(nats_reader_url, ledger_name, heard.append),
+        a_worker(projections_url, nats_reader_url, ledger_name),
+    ):
+        await come_to(database, 30)
+        await published.put(events[30:])
+        async with asyncio.timeout(10):
+            while not heard or heard[-1] < 40:
+                await asyncio.sleep(0.01)
+    assert heard == sorted(heard)
 
 
 async def test_a_worker_without_servers_lives_and_says_what_it_waits_for(

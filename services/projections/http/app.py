@@ -13,6 +13,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 from services.projections.charts.renderer import Renderer
 from services.projections.database import engine
+from services.projections.hearing import hearing
 from services.projections.http import (
     archive,
     beneficiaries,
@@ -59,7 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with hearing(settings.nats_url, settings.ledger, app.state.latest.hear):
+            yield
         await app.state.changes.close()
         await app.state.renderer.close()
         await database.dispose()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -63,6 +64,8 @@ class Latest:
         self._seen = Seen()
         self._until = 0.0
         self._pause_s = FIRST_PAUSE_S
+        self._told = asyncio.Event()  # that something moved since the last look
+        self._hears = False  # whether it is told, as far as is known: else it has to look more often
         self._looking: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
 
@@ -92,11 +95,21 @@ class Latest:
             furthest = self._seen.furthest
         return True
 
+    def hear(self, position: int) -> None:
+        """Hear from the worker that a position is applied. It is a hint: what is there is looked at."""
+        self._hears = True
+        if position > (self._seen.furthest or 0):
+            self._told.set()
+
     async def _look_again(self) -> None:
-        await asyncio.sleep(self._pause_s)
-        before = self._seen.furthest
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_PAUSE_S if self._hears else self._pause_s):
+                await self._told.wait()
+        told, before = self._told.is_set(), self._seen.furthest
+        self._told.clear()
         await self._look()
         moved = self._seen.furthest != before
+        self._hears = self._hears and (told or not moved)
         self._pause_s = FIRST_PAUSE_S if moved else min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _look(self) -> None:

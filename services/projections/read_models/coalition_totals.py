@@ -467,12 +467,12 @@ async def fill_blocks(transaction: Transaction, positions: int, memory: Memory) 
         ((memory.full_blocks,),) = await transaction.rows(FULL_BLOCKS)
     for block in range(memory.full_blocks, positions // BLOCK):
         source = FILL.format(source=FILL_FROM_JOURNAL)
-        await transaction.rows(source, 0, block, block * BLOCK, (block + 1) * BLOCK - 1)
+        await transaction.carry_out(source, 0, block, block * BLOCK, (block + 1) * BLOCK - 1)
         level, above = 0, block + 1
         while above % FAN == 0 and level + 1 < LEVELS:
             level, above = level + 1, above // FAN
             source = FILL.format(source=FILL_FROM_BLOCKS)
-            await transaction.rows(source, level, above - 1, (above - 1) * FAN, above * FAN - 1)
+            await transaction.carry_out(source, level, above - 1, (above - 1) * FAN, above * FAN - 1)
     memory.full_blocks = positions // BLOCK
 
 
