@@ -188,10 +188,12 @@ class Stream:
         try:
             await self._stand_at(after)
             await self._wait()
-            return self._take(min(most, self._most))
+            batch = self._take(min(most, self._most))
+            await self._ask()  # the next come while these are applied
         except (nats.errors.Error, OSError) as error:  # a TimeoutError is an OSError
             self._doubt = str(error) or type(error).__name__
             raise CannotRead(f"NATS does not answer: {self._doubt}") from error
+        return batch
 
     async def goes_on_from(self, place: Place) -> bool:
         """Say whether what was applied up to a place is what the stream holds. Raises CannotRead."""

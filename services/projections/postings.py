@@ -480,9 +480,19 @@ def _story(opening: PledgeAnnounced, about: Sequence[tuple[int, DeliveryEntry]])
     reached = claim if report.confirmed_by is None else claim | _as_confirmed(claim)
     if len(about) == 1:
         return [(measure, Mark(day, at, vector, so_far, day)) for measure, vector in reached.items()]
+    if len(about) == 2 and reached is claim:  # noqa: PLR2004  # reported, and one thing more: most often this
+        position, entry = about[0] if about[0][1] is not report else about[1]
+        if isinstance(entry, DeliveryConfirmed) and entry.amount is None:
+            on = max(day, last_day(entry.on))
+            told: list[tuple[Measure, Mark]] = [
+                (measure, Mark(day, at, vector, so_far, day)) for measure, vector in claim.items()
+            ]
+            return told + [
+                (measure, Mark(on, position, vector, so_far, day)) for measure, vector in _as_confirmed(claim).items()
+            ]
     now: dict[Measure, Vector] = {}
     first: dict[Measure, tuple[date, int]] = {}
-    told: list[tuple[Measure, Mark]] = []
+    told = []
 
     def becomes(on: date, position: int, wanted: Mapping[Measure, Vector]) -> None:
         for measure, vector in wanted.items():
@@ -644,7 +654,7 @@ class Parts:
     rest: dict[int, Entry]
     pledge: Pledge  # of the rest: its places, relations and promises
     weigh: _Weight
-    promises: Standing
+    promises: Standing | None  # None: not told yet
     ceiling: Decimal | None  # the least that was ever the pledged high; None: none is closed
     deliveries: dict[str, dict[int, DeliveryEntry]]
     stories: dict[str, Story]
@@ -677,7 +687,7 @@ class Parts:
             rest=rest,
             pledge=pledge,
             weigh=_weight(pledge.opening.relation, new_money=pledge.opening.new_money),
-            promises=_changes(pledge.rows()),
+            promises=None,
             ceiling=_ceiling(pledge),
             deliveries=deliveries,
             stories={},
@@ -725,8 +735,9 @@ class Parts:
             return None
         if [*pledge.places] != [*self.pledge.places]:
             return None
+        before = _changes(self.pledge.rows()) if self.promises is None else self.promises
         promises = _changes(pledge.rows())
-        postings = difference(self.promises, promises)
+        postings = difference(before, promises)
         self.rest, self.pledge, self.promises, self.ceiling = rest, pledge, promises, _ceiling(pledge)
         return self._with_surplus(postings)
 
@@ -900,6 +911,10 @@ def _surplus(delivered: Mapping[Row, Vector], high: Decimal) -> dict[Row, Vector
 
 def _presence(marks: Iterable[tuple[Kept, Mark]]) -> dict[Kept, Presence]:
     """Give the days on which a delivery comes and goes, for each place where it is counted."""
+    marks = list(marks)
+    plain: dict[Kept, Presence] = {kept: [(mark.day, True)] for kept, mark in marks if mark.change.pledges == 1}
+    if len(plain) == len(marks):  # it came, and was not touched since
+        return plain
     counts: dict[Kept, dict[date, int]] = {}
     for kept, mark in marks:
         if pledges := mark.change.pledges:

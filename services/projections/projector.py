@@ -281,6 +281,7 @@ class Projector:
             model = self._models[member.key]
             apply = model.apply if model.remembering is None else model.remembering()
         self._applies[member.key] = (member.position, apply)
+        writing.apart()
         await apply(writing, taken)
 
     def _moved(self, members: Sequence[Checkpoint], to: Advance) -> None:

@@ -44,8 +44,8 @@ class Moved(Exception):
 class Transaction:
     """Statements with their values as `$1`, `$2` ..., carried out in the order in which they were said.
 
-    Small writes are gathered, and go as one statement; large ones go at once, while the next are computed. So none may
-    depend on what those before it wrote: whoever depends on that reads first.
+    Writes are gathered, and go as one statement: what is much goes when its writer says so, and while PostgreSQL works
+    the next is computed. So none may depend on what those before it wrote: whoever depends on that reads first.
 
     What is read before anything is written is read before the claim: who changes it takes the claim from us.
     """
@@ -58,6 +58,7 @@ class Transaction:
         self._gathered: dict[str, tuple[str, ...]] = {}
         self._size = 0
         self._last: asyncio.Task[None] | None = None
+        self._own = False  # whether the read model that speaks now has written something
         self._over = False
         self.begun = False
 
@@ -70,24 +71,35 @@ class Transaction:
             if len(found) != self._claim.rows:
                 raise Moved
 
+    def apart(self) -> None:
+        """From here on another read model speaks, which reads nothing of what was written so far."""
+        self._own = False
+
     async def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
-        """Ask; all that was written before is seen."""
-        if self._gathered or self._last is not None:
+        """Ask; all that was written before by who asks is seen."""
+        if self._own:
             await self.written()
+        else:
+            await self.sent()
         return await self._connection.fetch(self._renamed(query), *values)
 
     async def carry_out(self, statement: str, *values: object) -> None:
         """Write what depends on what was written before it, or has other values than texts."""
         if not self.begun:
             await self.begin()
+        await self.written()
         await self.rows(statement, *values)
 
     async def write(self, statement: str, *values: str) -> None:
         """Let a statement be sent, and go on; should it fail, the next `rows` or `written` says so."""
+        self._own = True
         if statement in self._gathered:  # one statement may not change a row twice
             await self._send()
         self._gathered[statement] = values
         self._size += sum(map(len, values))
+
+    async def flow(self) -> None:
+        """Let PostgreSQL begin with what was gathered, if it is much: who calls has more to compute."""
         if self._size >= LARGE:
             await self._send()
 

@@ -68,7 +68,7 @@ async def test_different_writes_go_as_one_and_are_seen_by_who_reads_after(
     assert await codes(database) == ["drone", "shell"]
 
 
-async def test_the_same_statement_again_goes_by_itself_and_large_ones_at_once(
+async def test_the_same_statement_again_goes_by_itself_and_what_is_much_when_its_writer_says_so(
     database: AsyncEngine, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LARGE", 20)
@@ -77,6 +77,8 @@ async def test_the_same_statement_again_goes_by_itself_and_large_ones_at_once(
         await writing.write(ONE, "2", "b")
         assert len(sent) == 1
         await writing.write(OTHER, "4", "4", "d" * 20)
+        assert len(sent) == 1
+        await writing.flow()
         assert len(sent) == 2
     assert await codes(database) == ["a", "b", "d" * 20]
 
@@ -126,6 +128,7 @@ async def claimed(database: AsyncEngine, *said: tuple[str, str], now: int, was: 
             await writing.rows(CODES)
         for one in said:
             await writing.write(ONE, *one)
+            await writing.flow()
 
 
 @pytest.mark.parametrize("large", [65_536, 1], ids=["in one statement", "in several"])
@@ -175,3 +178,14 @@ def test_a_claim_comes_first_and_what_it_gives_is_asked_last() -> None:
     whole = together((("A $1", 1), ("B $2 $1", 2)), ("CLAIM $1 $2", 2, 6))
     assert whole.startswith("WITH claimed AS (CLAIM $1 $2), part_0 AS (A $3), part_1 AS (B $5 $4) SELECT CAST")
     assert whole.endswith("FROM claimed")
+
+
+async def test_who_speaks_apart_reads_past_what_others_gathered(database: AsyncEngine, sent: list[str]) -> None:
+    async with transaction(database) as writing:
+        await writing.write(ONE, "1", "drone")
+        writing.apart()
+        assert await writing.rows(CODES) == []
+        assert not writing.begun
+        await writing.write(OTHER, "2", "2", "shell")
+        assert len(await writing.rows(CODES)) == 2
+    assert len(sent) == 1

@@ -11,10 +11,10 @@ from services.projections.read_models.target_progress import TARGET_PROGRESS
 from services.projections.read_models.traits import TRAITS
 
 READ_MODELS: Final[tuple[ReadModel, ...]] = (
-    COALITION_TOTALS,  # first: it reads most, and what is only written after it goes in one journey
     CAPABILITIES,
     ENTRIES,
     PLEDGES,
     TARGET_PROGRESS,
     TRAITS,
+    COALITION_TOTALS,  # last: it computes most, and meanwhile PostgreSQL takes what the others wrote
 )

@@ -10,6 +10,7 @@ stands once, in `rows`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,7 +167,8 @@ YEAR_BLOCKS: Final = blocks("year")
 
 # ------------------------------------------------------------------------------------------------ how it learns
 
-WRITTEN_AT_ONCE: Final = 1_000
+WRITTEN_AT_ONCE: Final = 250
+COMPUTED_AT_ONCE: Final = 50
 REMEMBERED_ENTRIES: Final = 10_000
 REMEMBERED_ROWS: Final = 50_000
 
@@ -266,11 +268,17 @@ async def take(transaction: Transaction, events: Sequence[Recorded], memory: Mem
     if not any(names):
         return
     await recall(transaction, {name for touches in names for name in touches}, memory)
+    await transaction.flow()
     for first in range(0, len(news), WRITTEN_AT_ONCE):  # while a part is written, the next is computed
         part, touches = news[first : first + WRITTEN_AT_ONCE], names[first : first + WRITTEN_AT_ONCE]
-        postings = post(part, touches, memory.accounts)
+        postings: list[Posting] = []
+        for few in range(0, len(part), COMPUTED_AT_ONCE):
+            some = slice(few, few + COMPUTED_AT_ONCE)
+            postings += post(part[some], touches[some], memory.accounts)
+            await asyncio.sleep(0)  # what was sent before is on its way, and has answers
         new_rows = await number(transaction, [posting.row for posting in postings], memory)
         await write(transaction, Batch(part, touches, postings), new_rows, memory.rows)
+        await transaction.flow()
     memory.entries += sum(map(len, names))
     memory.forget()
 
