@@ -39,6 +39,7 @@ PYTHON: Final = HERE.parent / ".tools" / "peers" / "bin" / "python"
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS", "6"))
 WRITERS: Final = 32
 UNNEST: Final = "raw unnest insert of 100 a transaction"
+PIPELINED: Final = "JetStream publish pipelined, sync always"
 PAYLOAD: Final = json.dumps({"pledge": "p", "donors": ["GBR"], "capability": "drone.fpv", "note": "x" * 300})
 TABLE: Final = """
     CREATE TABLE raw (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL, payload text)
@@ -276,7 +277,7 @@ async def measured() -> list[Beside]:
                 (UNNEST, lambda: rows_by(url, 100)),
                 ("raw COPY, 5,000 a transaction", lambda: copied(url)),
                 ("JetStream publish one by one, sync always", lambda: published(stream.relay_url, 1)),
-                ("JetStream publish pipelined, sync always", lambda: published(stream.relay_url, 500)),
+                (PIPELINED, lambda: published(stream.relay_url, 500)),
                 ("JetStream pull fetch, nats-py", lambda: fetched(stream.relay_url)),
                 ("eventsourcing 9.5, 32 threads, db functions", lambda: eventsourcing(postgres.url, functions=True)),
                 ("eventsourcing 9.5, 32 threads", lambda: eventsourcing(postgres.url, functions=False)),

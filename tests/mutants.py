@@ -83,6 +83,20 @@ MUTANTS: Final = (
         "tests/integration/test_projector.py::test_workers_at_the_same_time_apply_every_event_once",
     ),
     Mutant(
+        "what is written in one statement does not look at its claim",
+        "services/projections/transaction.py",
+        "ELSE '{NOT_OURS}' END",
+        "ELSE '1' END",
+        "tests/integration/test_transaction.py::test_what_is_claimed_is_written_with_it_or_not_at_all",
+    ),
+    Mutant(
+        "what is written in several statements does not look at its claim",
+        "services/projections/transaction.py",
+        "if len(found) != self._claim.rows:",
+        "if len(found) > self._claim.rows:",
+        "tests/integration/test_transaction.py::test_what_is_claimed_is_written_with_it_or_not_at_all",
+    ),
+    Mutant(
         "a gap does not stop the reader",
         "services/projections/consumer.py",
         "            if message.sequence > expected:\n",
