@@ -43,7 +43,9 @@ def main(arguments: list[str]) -> int:
                 runner.run(work(Settings.model_validate({})))
         case ["api"]:
             log_to(sys.stdout)
-            from services.projections.garbage import collect_seldom
+            from services.projections.garbage import collect_seldom, give_back
+
+            give_back()
             from services.projections.http.app import create_app
 
             settings = Settings.model_validate({})

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import nats
 import structlog
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
@@ -40,19 +40,20 @@ async def _listen(url: str, subject: str, heard: Callable[[int], None]) -> None:
     async def failed(error: Exception) -> None:
         LOG.debug("hears_nothing", because=str(error) or type(error).__name__)
 
-    client = await nats.connect(
-        url,
-        name="muster projections queries",
-        error_cb=failed,
-        connect_timeout=CONNECT_S,
-        reconnect_time_wait=AGAIN_S,
-        max_reconnect_attempts=-1,
-        ping_interval=10,
-    )
+    client = Client()
     try:
+        await client.connect(
+            url,
+            name="muster projections queries",
+            error_cb=failed,
+            connect_timeout=CONNECT_S,
+            reconnect_time_wait=AGAIN_S,  # type: ignore[arg-type]  # it sleeps so long, whatever its annotation says
+            max_reconnect_attempts=-1,
+            ping_interval=10,
+        )
         await client.subscribe(subject, cb=take)
         await asyncio.Event().wait()
-    except Error as error:
-        LOG.warning("hears_nothing", because=str(error))
+    except (Error, OSError) as error:
+        LOG.warning("hears_nothing", because=str(error) or type(error).__name__)
     finally:
         await client.close()

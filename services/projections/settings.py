@@ -24,7 +24,9 @@ class Settings(BaseSettings):
         description="postgresql://...: for the worker as a role that may create schemas, for the API as one that reads",
     )
     nats_url: str = Field(
-        default="nats://127.0.0.1:4222", alias="MUSTER_NATS_URL", description="where the worker reads the ledger's stream, and tells the API how far it is"
+        default="nats://127.0.0.1:4222",
+        alias="MUSTER_NATS_URL",
+        description="where the worker reads the ledger's stream, and tells the API how far it is",
     )
     host: str = Field(default="127.0.0.1", alias="MUSTER_PROJECTIONS_HOST", description="where the API listens")
     port: int = Field(default=8002, alias="MUSTER_PROJECTIONS_PORT", description="the API's port")

@@ -30,7 +30,7 @@ from services.commitments.handling import Identity, Ledger
 from services.commitments.health import app
 from services.commitments.hints import hints
 from services.commitments.jetstream import LedgerStream
-from services.commitments.log.contract import Log, Row
+from services.commitments.log.contract import EVERYTHING, Filter, Log, Page, Row
 from services.commitments.log.memory import MemoryLog
 from services.commitments.log.store import PostgresLog
 from services.commitments.relay import Relay, message
@@ -38,7 +38,7 @@ from shared.cloudevent import from_headers, header_lines, headers
 from shared.events import Entry
 from shared.events.coalitions import CoalitionFormed
 from shared.events.parties import CapabilityNamed
-from shared.subjects import stream_name
+from shared.subjects import head_hint, stream_name
 from tests.examples import A_SOURCE, a_coalition, a_delivery, a_pledge
 from tests.integration.wire import wire
 
@@ -263,6 +263,35 @@ async def test_a_relay_is_woken_by_a_hint(place: Place, monkeypatch: pytest.Monk
         await asyncio.sleep(0.3)  # it waits now
         await pledges(place.ledger, 1)
         await until(lambda: relay.position == 1, within_s=5)
+
+
+async def test_a_relay_reads_once_for_a_hint_also_for_one_that_lies(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a relay that waits / When it is told of a position / Then it reads the log once, and goes on waiting."""
+    monkeypatch.setattr(relaying, "POLL_S", 60)
+    reads: list[int] = []
+    read = place.log.read
+
+    async def counted(after: int, limit: int, where: Filter = EVERYTHING) -> Page:
+        reads.append(after)
+        return await read(after, limit, where)
+
+    async with (
+        hints(place.nats_url, place.name, place.ledger.growth, place.ledger.own_growth),
+        place.relay() as relay,
+    ):
+        await until(lambda: relay.why_not is None)
+        await asyncio.sleep(0.3)  # it waits now
+        monkeypatch.setattr(place.log, "read", counted)
+        for number in (1, 2):
+            await pledges(place.ledger, number)
+            await until(lambda told=number: relay.position == told, within_s=5)  # type: ignore[misc]  # bound now
+        await asyncio.sleep(0.1)
+        assert reads == [0, 1]
+        await place.client.publish(head_hint(place.name), b"999")
+        await asyncio.sleep(0.1)
+        assert reads == [0, 1, 2]
 
 
 async def test_another_replica_hears_of_what_one_records(place: Place, commitments_url: str) -> None:

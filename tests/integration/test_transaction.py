@@ -142,7 +142,7 @@ async def test_what_is_claimed_is_written_with_it_or_not_at_all(
     monkeypatch.setattr(module, "LARGE", large)
     await claimed(database, ("2", "shell"), now=2, was=1, read=read)
     with pytest.raises(Moved):
-        await claimed(database, ("3", "late"), now=3, was=1, read=read)
+        await claimed(database, ("2", "late"), now=3, was=1, read=read)
     assert await codes(database) == ["drone", "shell"]
     assert len(sent) == (1 if large == 1 else 0)  # what is little needs no transaction around it
 
@@ -158,7 +158,7 @@ async def test_who_claims_what_another_is_claiming_waits_and_finds_out(database_
     await say(database_of_two, ("1", "drone"))
     async with transaction(database_of_two, claim=Claim(MOVE, (2, 1), 1)) as first:
         await first.begin()
-        second = asyncio.create_task(claimed(database_of_two, ("3", "late"), now=3, was=1))
+        second = asyncio.create_task(claimed(database_of_two, ("2", "late"), now=3, was=1))
         await asyncio.sleep(0.05)
         assert not second.done()
         await first.write(ONE, "2", "shell")
