@@ -13,7 +13,6 @@ import platform
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.beside import PIPELINED, UNNEST, Beside, as_wrk_counts, measured, writes
 from benchmarks.client import Client, due, run
 from benchmarks.made import Servers
-from benchmarks.processes import RELAY, SERVICES, WORKER, resident, tell
+from benchmarks.processes import RELAY, SERVICES, WORKER, bare, resident, tell
 from benchmarks.rebuild import LEDGER, bare_rows, rebuilt
 from muster.provision import Names, Passwords, urls
 
@@ -128,28 +127,6 @@ def ledger(home: Path) -> Iterator[dict[str, str]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-
-
-@contextmanager
-def bare() -> Iterator[str]:
-    """The bare FastAPI application, while the block runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port), "--no-access-log"]
-    process = subprocess.Popen([*command, "--loop", "uvloop", "--http", "httptools", "--log-level", "warning"])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                httpx2.get(f"{url}/v1/totals")
-                break
-            except httpx2.HTTPError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def of_the_disk(folder: Path) -> Load:

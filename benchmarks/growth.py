@@ -40,10 +40,10 @@ import nats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.bench import Load, bare, catching_up, import_lines, ledger, log_head, until_applied, wrk
+from benchmarks.bench import Load, catching_up, import_lines, ledger, log_head, until_applied, wrk
 from benchmarks.made import CAPABILITIES, Servers, command, entries
 from benchmarks.picture import Axis, Plot, Series, chart, draw, of_events
-from benchmarks.processes import RELAY, WORKER, resident, tell, tidying
+from benchmarks.processes import RELAY, WORKER, bare, resident, tell, tidying
 from benchmarks.queries import Asker, quantiles, timed
 from benchmarks.rebuild import LEDGER, WATCH_S, bare_rows, rebuilt
 from muster.provision import Names, Passwords, urls

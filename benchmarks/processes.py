@@ -1,11 +1,19 @@
-"""The processes of one running ledger, what each holds resident, and signals to them."""
+"""The processes of one running ledger, what each holds resident, signals to them; and a bare application beside it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import httpx2
 
 COMMITMENTS: Final = "services.commitments api"
 RELAY: Final = "services.commitments relay"
@@ -80,3 +88,25 @@ def resident(runner: int) -> dict[str, float]:
 def megabytes(text: str, field: str) -> float:
     """Read a line such as `VmRSS:  1234 kB`; 0 where it is not there."""
     return next((int(line.split()[1]) / 1000 for line in text.splitlines() if line.startswith(field)), 0.0)
+
+
+@contextmanager
+def bare() -> Iterator[str]:
+    """The bare FastAPI application, while the block runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port), "--no-access-log"]
+    process = subprocess.Popen([*command, "--loop", "uvloop", "--http", "httptools", "--log-level", "warning"])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                httpx2.get(f"{url}/v1/totals")
+                break
+            except httpx2.HTTPError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)

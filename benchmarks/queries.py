@@ -29,8 +29,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.bench import bare
 from benchmarks.made import COALITIONS, DAYS, FIRST, PARTIES, TARGETS, api, events, fill, servers
+from benchmarks.processes import bare
 from services.projections.read_models.coalition_totals import SCHEMA
 
 TIMES: Final = 60
