@@ -128,16 +128,16 @@ async def bare_rows(there: Servers, size: int) -> float:
     return size / seconds
 
 
-def asking(url: str, until: Callable[[], bool]) -> list[float]:
+def asking(url: str, question: str, until: Callable[[], bool]) -> list[float]:
     """Ask one question after the other; milliseconds of each."""
     asker, took = Asker(url), []
     while not until():
-        took.append(asker.get(QUESTION)[0])
+        took.append(asker.get(question)[0])
         time.sleep(0.01)
     return took
 
 
-async def rebuilt(there: Servers) -> tuple[float, list[float], list[float], list[float]]:
+async def rebuilt(there: Servers, question: str = QUESTION) -> tuple[float, list[float], list[float], list[float]]:
     """Run a rebuild as its own process; its speed, its memory over time, and questions before and during it."""
     environment = {
         "MUSTER_PROJECTIONS_DATABASE_URL": there.urls.projections,
@@ -147,9 +147,9 @@ async def rebuilt(there: Servers) -> tuple[float, list[float], list[float], list
     }
     with api(there.urls.projections_reader) as url:
         quiet = time.monotonic() + BEFORE_S
-        before = await asyncio.to_thread(asking, url, lambda: time.monotonic() > quiet)
+        before = await asyncio.to_thread(asking, url, question, lambda: time.monotonic() > quiet)
         done = threading.Event()
-        during = asyncio.get_running_loop().run_in_executor(None, asking, url, done.is_set)
+        during = asyncio.get_running_loop().run_in_executor(None, asking, url, question, done.is_set)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "services.projections", "rebuild", MODEL, "--anew"),
             stdout=asyncio.subprocess.PIPE,
