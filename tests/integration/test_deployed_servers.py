@@ -26,6 +26,7 @@ from muster.embedded import LOOPBACK, Port, lent_account, nats_server, postgres_
 from muster.provision import Names, Passwords, as_role, make_databases
 from services.commitments.hints import Growth, hints
 from services.projections.consumer import Place, Stream
+from services.projections.hearing import hearing
 from tests.conftest import Servers
 from tests.examples import a_delivery, a_pledge, pieces
 from tests.integration.streams import Published, read_until, recorded
@@ -205,6 +206,18 @@ async def test_the_commitments_service_says_that_the_log_has_grown_and_nothing_e
     await client.close()
     await asyncio.sleep(0.2)
     assert await last(published) == 10
+
+
+async def test_the_queries_hear_from_the_worker_how_far_it_is(deployed: Deployed, published: Published) -> None:
+    heard: list[int] = []
+    worker = Stream(deployed.url(), published.ledger)
+    async with hearing(deployed.url(), published.ledger, heard.append), asyncio.timeout(10):
+        await worker.read(Place(0), 1)  # it is connected now
+        while not heard:  # the first ones may be told before anybody listens
+            await worker.tell_applied(7)
+            await asyncio.sleep(0.02)
+    await worker.close()
+    assert set(heard) == {7}
 
 
 async def test_nobody_is_let_in_with_a_wrong_password(deployed: Deployed) -> None:
