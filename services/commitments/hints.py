@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -75,18 +74,24 @@ async def connected(
         away = False
         log.info("NATS is back", who=name)
 
-    return await nats.connect(
-        url,
-        name=name,
-        error_cb=failed,
-        disconnected_cb=gone,
-        reconnected_cb=back,
-        connect_timeout=CONNECT_S,
-        reconnect_time_wait=RECONNECT_S,
-        max_reconnect_attempts=-1,
-        ping_interval=10,
-        no_echo=not hears_itself,
-    )
+    client = Client()
+    try:
+        await client.connect(
+            url,
+            name=name,
+            error_cb=failed,
+            disconnected_cb=gone,
+            reconnected_cb=back,
+            connect_timeout=CONNECT_S,
+            reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # it sleeps so long, whatever its annotation says
+            max_reconnect_attempts=-1,
+            ping_interval=10,
+            no_echo=not hears_itself,
+        )
+    except BaseException:  # who is told to end while it connects leaves no socket behind
+        await client.close()
+        raise
+    return client
 
 
 @asynccontextmanager
