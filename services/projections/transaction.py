@@ -88,7 +88,7 @@ class Transaction:
         if not self.begun:
             await self.begin()
         await self.written()
-        await self.rows(statement, *values)
+        await self._connection.execute(self._renamed(statement), *values)
 
     async def write(self, statement: str, *values: str) -> None:
         """Let a statement be sent, and go on; should it fail, the next `rows` or `written` says so."""

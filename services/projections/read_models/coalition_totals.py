@@ -168,7 +168,11 @@ YEAR_BLOCKS: Final = blocks("year")
 # ------------------------------------------------------------------------------------------------ how it learns
 
 WRITTEN_AT_ONCE: Final = 250
+"""So many notes make one statement: it is written while the next are computed."""
+
 COMPUTED_AT_ONCE: Final = 50
+"""After so many what was sent before has its turn."""
+
 REMEMBERED_ENTRIES: Final = 10_000
 REMEMBERED_ROWS: Final = 50_000
 
