@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from dataclasses import replace
+from typing import NamedTuple, TypedDict
 
 from services.commitments.domain import coalitions, parties, pledges, targets
 from services.commitments.domain.commands import Amend, Cite, Command, Correct, Record, Retract
@@ -43,8 +43,7 @@ from shared.events.targets import TargetClosed, TargetRevised, TargetSet
 from shared.sources import Reference, Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """What to add to the stream (nothing: it is so already), and what a reader should know about it."""
 
     entries: tuple[Entry, ...]
@@ -54,19 +53,19 @@ class Decision:
 
 def decide(world: World, command: Command, if_match: int | None = None) -> Decision:
     """Decide a command: names first, then the version it was made for, then the rules. Raises Refused."""
+    history = world.stream(command.stream)
     match command:
         case Record(entry=entry):
-            _names(world, entry, command.mentions, opens=entry.OPENS)
+            _names(world, history, entry, command.mentions, opens=entry.OPENS)
         case Correct(now=entry):
-            _names(world, entry, entry.mentions, opens=False)
+            _names(world, world.stream(entry.stream), entry, entry.mentions, opens=False)
         case Retract() | Cite():
             pass
-    history = world.stream(command.stream)
     if if_match is not None and if_match != history.version:
         raise StaleVersion(history.stream, if_match, history.version)
     match command:
         case Record(entry=entry):
-            return record(world, entry)
+            return record(world, history, entry)
         case Correct():
             return correct(world, command)
         case Retract():
@@ -75,13 +74,12 @@ def decide(world: World, command: Command, if_match: int | None = None) -> Decis
             return cite(world, command)
 
 
-def record(world: World, entry: Entry) -> Decision:
-    """Record an entry, unless it stands already."""
-    history = world.stream(entry.stream)
+def record(world: World, history: History, entry: Entry) -> Decision:
+    """Record an entry in the history of its stream, unless it stands already."""
     already = _opened(history, entry) if entry.OPENS else _said(history, entry)
     if already is not None:
         return Decision(entries=(), of=already.event_id)
-    return Decision(entries=(rules(world, entry),), flags=_flags(world, entry))
+    return Decision(entries=(rules(history, entry),), flags=_flags(world, entry))
 
 
 def correct(world: World, command: Correct) -> Decision:
@@ -91,12 +89,12 @@ def correct(world: World, command: Correct) -> Decision:
     now = command.now
     if (type(now), now.stream, subject_of(now)) != (type(placed.entry), history.stream, subject_of(placed.entry)):
         raise OtherEntry(command.entry_id, _named(placed.entry), _named(now))
-    now = rules(world.having(history.before(placed.position)), now)
+    now = rules(history.before(placed.position), now)
     if now == placed.entry:
         return Decision(entries=(), of=placed.event_id)
     if isinstance(now, PledgeAnnounced):
         pledges.announce(history, now)
-    _must_stand(world, history.with_entry(placed.event_id, now), placed)
+    _must_stand(history.with_entry(placed.event_id, now), placed)
     place = _place(history, placed, now, command)
     place["about_coalitions"] = _both(placed.entry.coalitions, now.coalitions)  # who followed the old one hears of it
     place["about_parties"] = _both(placed.entry.parties, now.parties)
@@ -118,7 +116,7 @@ def retract(world: World, command: Retract) -> Decision:
         if on_it:
             raise StillStands(_named(placed.entry), on_it)
     else:
-        _must_stand(world, history.with_entry(placed.event_id, None), placed)
+        _must_stand(history.with_entry(placed.event_id, None), placed)
     retracted = EntryRetracted(**_place(history, placed, placed.entry, command), reason=command.reason)
     return Decision(entries=(retracted,))
 
@@ -135,9 +133,11 @@ def cite(world: World, command: Cite) -> Decision:
     return Decision(entries=(added,))
 
 
-def rules(world: World, entry: Entry) -> Entry:
-    """Give the entry as it is recorded, in its context. Raises Refused where a rule of the ledger says no."""
-    history = world.stream(entry.stream)
+def rules(history: History, entry: Entry) -> Entry:
+    """Give the entry as it is recorded, in its context. Raises Refused where a rule of the ledger says no.
+
+    `history` is that of its stream: whatever else it names was looked at before.
+    """
     match entry:
         case PartyRegistered():
             return parties.register(entry)
@@ -186,10 +186,9 @@ def _flags(world: World, entry: Entry) -> tuple[str, ...]:
     return tuple(pledges.flags(world, entry)) if isinstance(entry, PledgeAnnounced | PledgeEntry) else ()
 
 
-def _names(world: World, entry: Entry, mentions: Mapping[str, str], *, opens: bool) -> None:
+def _names(world: World, history: History, entry: Entry, mentions: Mapping[str, str], *, opens: bool) -> None:
     """Raise Unknown for a thing in the path, UnknownName for one in the body, that does not stand."""
-    own = entry.stream
-    history = world.stream(own)
+    own = history.stream
     if (not opens or subject_of(entry) is not None) and not history.stands:
         if history.version:
             raise NameRetracted(own.replace("-", " ", 1))
@@ -242,7 +241,7 @@ def _amendable(history: History, event_id: str) -> Placed:
     return placed
 
 
-def _must_stand(world: World, history: History, changed: Placed) -> None:
+def _must_stand(history: History, changed: Placed) -> None:
     """Raise StillStands if an entry after a changed one would have been refused."""
     subject = subject_of(changed.entry)
     after = _members(history) if subject is None else history.entries(subject)
@@ -251,7 +250,7 @@ def _must_stand(world: World, history: History, changed: Placed) -> None:
         if placed.event_id == changed.event_id or placed.position < changed.position:
             continue
         try:
-            rules(world.having(history.before(placed.position)), placed.entry)
+            rules(history.before(placed.position), placed.entry)
         except Refused:
             falling.append(f"{placed.type} {placed.event_id}")
     if falling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
@@ -139,10 +139,6 @@ class World:
     states: frozenset[str]
     today: date
     referrers: tuple[str, ...] = ()
-
-    def having(self, history: History) -> World:
-        """Give the world with another history of one stream."""
-        return replace(self, histories={**self.histories, history.stream: history})
 
     def stream(self, name: str) -> History:
         """Give the history of a stream; one that was never used is empty."""

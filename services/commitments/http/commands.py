@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 from pydantic import ValidationError
@@ -74,6 +74,7 @@ NAMES: Final[Mapping[str, Name]] = {
     "production": Name(ID, "ukr-2024"),
     "statement": Name(ID, "lva-2024"),
 }
+FULLY: Final = {kind: re.compile(name.pattern) for kind, name in NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +185,7 @@ class Lookup(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What somebody asks for.
 
     `normal` is the body in its normal form: what means the same is written the same. `pointer` leads back from a field
@@ -223,7 +223,7 @@ def spelt(names: Names) -> None:
     """Raise the problem of a name that cannot be one."""
     for kind, name in names.items():
         spelling = NAMES[kind]
-        if len(name) > spelling.most or not re.fullmatch(spelling.pattern, name):
+        if len(name) > spelling.most or not FULLY[kind].fullmatch(name):
             raise parameter(kind, f"{name[:80]!r} is not {SPELLINGS[spelling.pattern]}")
 
 
@@ -271,7 +271,10 @@ def match(method: str, path: str) -> tuple[Route, Names] | None:
     """Find the command of a method and a path, with the names in it."""
     parts = path.split("/")
     for route, words, names in _TABLE.get((method, len(parts)), ()):
-        if all(parts[at] == word for at, word in words):
+        for at, word in words:
+            if parts[at] != word:
+                break
+        else:
             return route, {name: parts[at] for at, name in names}
     return None
 

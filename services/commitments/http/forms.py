@@ -104,15 +104,19 @@ class Remembering:
 
     def __call__(self, said: object, check: ValidatorFunctionWrapHandler) -> object:
         """Give the value of a part. Raises as `check` does."""
-        if not isinstance(said, dict) or set(map(type, said.values())) != TEXTS:
+        if not isinstance(said, dict):
             return check(said)
         key = tuple(said.items())
-        found = self.known.get(key)
+        try:
+            found = self.known.get(key)
+        except TypeError:  # it holds a list, or a part of its own
+            return check(said)
         if found is None:
             found = check(said)
-            if len(self.known) >= REMEMBERED:
-                self.known.clear()
-            self.known[key] = found
+            if set(map(type, said.values())) == TEXTS:  # nothing but a text is equal to a text
+                if len(self.known) >= REMEMBERED:
+                    self.known.clear()
+                self.known[key] = found
         return found
 
 

@@ -61,6 +61,7 @@ class Asking(NamedTuple):
 async def take(request: Request, service: Service) -> Response:
     """Take commands in the order of their lines, and answer each as it would have been answered alone."""
     must_be(NDJSON, request.headers)
+    streams = Streams(service.ledger)
     answers: list[bytes] = []
     waiting: deque[tuple[int, asyncio.Task[bytes]]] = deque()
     number = 0  # of lines read
@@ -75,7 +76,7 @@ async def take(request: Request, service: Service) -> Response:
                 group.append(Asking(number, "", wrong=why.told))
                 break
             if line.strip():
-                group.append(await asking(number, line, service))
+                group.append(await asking(number, line, streams))
                 size += len(line)
         if number > MOST_LINES:
             break
@@ -105,13 +106,13 @@ async def lines(request: Request) -> AsyncIterator[list[bytes]]:
         yield [rest]
 
 
-async def asking(number: int, line: bytes, service: Service) -> Asking:
+async def asking(number: int, line: bytes, streams: Streams) -> Asking:
     """Read what one line asks for. Only a command about an entry has to wait here, for the stream of that entry."""
     do = ""
     try:
         do, body = read(line)
         route, names, path = command(do)
-        what = await asked(route, names, parsed(body), Streams(service.ledger))
+        what = await asked(route, names, parsed(body), streams)
         proposal = proposed(what.command, identified(route.method, path, what), entry=entry_of(what))
         return Asking(number, do, what, proposal)
     except Exception as error:  # noqa: BLE001  # whatever one line meets is its own answer

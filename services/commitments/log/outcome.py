@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
 from services.commitments.domain.refusals import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who commands, and by what the same command is known when it comes again.
 
     `command_id` is the caller's Idempotency-Key (with the caller), else the hash of method, path and normalised body;

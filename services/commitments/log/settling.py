@@ -226,8 +226,8 @@ def reported_on(entry: Entry, today: date) -> date:
     """Give the day on which the world could know: as said, else the earliest of its sources, else today."""
     if entry.reported_on is not None:
         return last_day(entry.reported_on)
-    published = (source.published_on for source in entry.sources)
-    return min((last_day(day) for day in published if day is not None), default=today)
+    published = [last_day(source.published_on) for source in entry.sources if source.published_on is not None]
+    return min(published, default=today)
 
 
 def publishable(payload: bytes) -> bytes:
