@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from services.projections import checkpoints
 from services.projections.http import asof, remembered, totals
 from services.projections.http.problems import Problem
 from services.projections.http.remembered import Answer, Latest, Memory, Remembered
@@ -154,10 +155,10 @@ async def test_who_waits_for_positions_that_come_together_gets_one_answer(
     assert {answer.headers["Ledger-Position"] for answer in answers} == {"12"}
 
 
-async def test_who_is_told_that_something_moved_looks_at_once_and_who_was_not_told_looks_more_often_again(
+async def test_who_is_told_that_something_moved_answers_at_once_and_who_was_not_told_looks_more_often_again(
     side: ReadSide, looks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given one who hears from the worker / When a position is applied / Then being told is what wakes it.
+    """Given one who hears from the worker / When a position is applied / Then being told is what wakes it: no look.
 
     When it finds that something moved of which it was not told, then it relies on that no more.
     """
@@ -173,7 +174,7 @@ async def test_who_is_told_that_something_moved_looks_at_once_and_who_was_not_to
     async with asyncio.timeout(10):
         assert (await waiting)["totals"][0]["low"] == "507"
     monkeypatch.setattr(remembered, "LONGEST_PAUSE_S", 1.0)
-    assert len(looks) <= seen + 2  # one when it was told, one when that is answered
+    assert len(looks) == seen
     waiting = asyncio.create_task(side.get(TOTALS, min_position=4))
     await side.record(a_pledge("z", pieces(1), coalition="drones"))
     assert (await waiting)["totals"][0]["low"] == "508"
@@ -181,6 +182,56 @@ async def test_who_is_told_that_something_moved_looks_at_once_and_who_was_not_to
     seen = len(looks)
     await side.get(TOTALS, min_position=5, expect=503)
     assert len(looks) > seen + 2
+
+
+async def test_who_is_told_what_is_not_so_waits_until_it_is(
+    side: ReadSide, worked_out: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a hint that is not so yet / When that position is asked for / Then nothing older is given."""
+    await side.get(TOTALS)
+    side.latest.hear(3)
+    waiting = asyncio.create_task(side.get(TOTALS, min_position=3))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    assert (await waiting)["totals"][0]["low"] == "507"
+    monkeypatch.setattr(asof, "WAIT_S", 0.05)
+    side.latest.hear(9)
+    await side.get(TOTALS, min_position=9, expect=503)
+    side.latest.hear(3)
+    assert (await side.get(TOTALS))["totals"][0]["low"] == "507"
+    assert len(worked_out) == 2
+
+
+async def test_what_an_answer_saw_is_known_without_a_look(side: ReadSide, looks: list[int]) -> None:
+    """Given that a look is good for a while / When a question is answered / Then it is remembered as of what it saw."""
+    latest = side.latest
+    await side.get(TOTALS)
+    latest.good_for_s = 60
+    await side.get("/v1/totals")
+    assert latest._looking is not None
+    await latest._looking  # that of this question; those that follow find what it saw
+    seen = len(looks)
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    latest.hear(3)
+    assert (await side.get(TOTALS, min_position=3))["totals"][0]["low"] == "507"
+    assert (await side.get(TOTALS))["totals"][0]["low"] == "507"
+    assert len(looks) == seen
+
+
+async def test_an_answer_of_a_state_that_has_passed_is_not_remembered(side: ReadSide) -> None:
+    """Given a later look / When an earlier one is learnt of / Then the later one stands."""
+    async with side.latest._reader.transaction() as conn:
+        before = await checkpoints.load(conn, asof.MODELS)
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    async with side.latest._reader.transaction() as conn:
+        after = await checkpoints.load(conn, asof.MODELS)
+    latest = Latest(side.latest._reader, good_for_s=60)
+    now = asyncio.get_running_loop().time()
+    assert latest.learn(after, now) is not None
+    assert latest.learn(before, now - 1) is None
+    assert latest.learn(after, now - 1) == (await latest()).state
+    assert (await latest()).furthest == 3
 
 
 async def test_who_asks_while_the_same_is_worked_out_gets_that_answer_unless_it_began_too_early(
@@ -266,5 +317,6 @@ def test_a_memory_forgets_what_was_used_longest_ago_and_other_states() -> None:
     assert list(memory.answers) == [("c",), ("a",)]
     assert memory.size == 8
     assert memory.of(other, ("a",)) is None
-    memory.keep(state, ("late",), Answer({}, b"four", "late", None))
     assert memory.size == 0
+    memory.keep(state, ("a",), Answer({}, b"four", "a", None))
+    assert memory.size == 4

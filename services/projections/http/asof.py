@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.projections import checkpoints
-from services.projections.checkpoints import lag_s, silent_s
+from services.projections.checkpoints import Checkpoint, Key, lag_s, silent_s
 from services.projections.database import driver
 from services.projections.http.problems import Problem
 from services.projections.read_model import ReadModel
@@ -32,8 +32,14 @@ WAIT_S: Final = 2.0
 WAITED: Final = "muster.waited"
 """Says in a request's scope that it has waited so long already."""
 
+FOUND: Final = "muster.found"
+"""Holds in a request's scope where its answer found the read models first, and when that was, by the loop's clock."""
+
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.05
+
+MODELS: Final = tuple((model.name, model.version) for model in READ_MODELS)
+"""The read models whose checkpoints every question looks at."""
 
 SHAPE: Final = "1"
 """Part of every ETag: raised when the same facts are shown in another way."""
@@ -245,8 +251,11 @@ class Reader:
         deadline, pause = loop.time() + (0 if request.scope.get(WAITED) else WAIT_S), FIRST_PAUSE_S
         while True:
             async with self.transaction() as conn:
-                here = await _where(conn, reads)
+                began = loop.time()
+                found = await checkpoints.load(conn, MODELS)
+                here = _where(found, reads)
                 if query.min_position is None or here.applied >= query.min_position:
+                    request.scope.setdefault(FOUND, (found, began))
                     yield conn, await settle(conn, query, here, self.ledger)
                     return
             if loop.time() >= deadline:
@@ -273,8 +282,7 @@ class Here:
     epoch: str
 
 
-async def _where(conn: AsyncConnection, reads: Sequence[ReadModel]) -> Here:
-    found = await checkpoints.load(conn, [(model.name, model.version) for model in READ_MODELS])
+def _where(found: Mapping[Key, Checkpoint], reads: Sequence[ReadModel]) -> Here:
     missing = [model.schema for model in reads if (model.name, model.version) not in found]
     if missing:
         raise Problem("filling", f"the worker has not made {', '.join(missing)} yet")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -20,11 +21,19 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.projections import checkpoints
-from services.projections.checkpoints import silent_s
+from services.projections.checkpoints import Checkpoint, Key, silent_s
 from services.projections.database import is_away
 from services.projections.http import asof
-from services.projections.http.asof import FIRST_PAUSE_S, LONGEST_PAUSE_S, NO_BODY, WAITED, Reader, matches
-from services.projections.read_models import READ_MODELS
+from services.projections.http.asof import (
+    FIRST_PAUSE_S,
+    FOUND,
+    LONGEST_PAUSE_S,
+    MODELS,
+    NO_BODY,
+    WAITED,
+    Reader,
+    matches,
+)
 
 LOG: Final = structlog.get_logger(__name__)
 
@@ -55,14 +64,24 @@ class Seen(NamedTuple):
     state: State | None = None
 
 
+def state_of(found: Mapping[Key, Checkpoint]) -> State | None:
+    """Give the state that checkpoints say; None where something is behind, missing or away."""
+    caught_up = {(one.position, one.position >= one.head) for one in found.values()}
+    if len(found) < len(MODELS) or silent_s(found.values()) or len(caught_up) > 1 or not next(iter(caught_up))[1]:
+        return None
+    return datetime.now(UTC).date(), tuple(sorted((one.name, one.position, one.life) for one in found.values()))
+
+
 class Latest:
-    """Where the read models are, looked at once for all who ask, or wait, at the same time."""
+    """Where the read models are: as the last answer saw it, as the worker told, or looked at once for all who ask."""
 
     def __init__(self, reader: Reader, *, good_for_s: float = LOOK_S) -> None:
         self.good_for_s = good_for_s
         self._reader = reader
         self._seen = Seen()
+        self._at = 0.0  # when that was begun
         self._until = 0.0
+        self._heard = 0  # the position that the worker spoke of last
         self._pause_s = FIRST_PAUSE_S
         self._told = asyncio.Event()  # that something moved since the last look
         self._hears = False  # whether it is told, as far as is known: else it has to look more often
@@ -80,55 +99,71 @@ class Latest:
             await asyncio.shield(self._looking)
         return self._seen
 
+    def told(self, position: int) -> Seen | None:
+        """Give what the worker told, where it has come to a position since it was looked at: its answer will see."""
+        return Seen(self._heard) if (self._seen.furthest or 0) < position <= self._heard else None
+
     async def reached(self, position: int) -> bool:
         """Wait until a read model is at a position, as long as a question may; at once where nobody knows."""
+        if position <= self._heard:
+            return True
         loop = asyncio.get_running_loop()
         until = loop.time() + asof.WAIT_S
         self._pause_s = FIRST_PAUSE_S
-        furthest = (await self()).furthest
+        furthest = self._furthest if self._hears else (await self()).furthest
         while furthest is not None and furthest < position:
             if loop.time() >= until:
                 return False
             if self._waiting is None or self._waiting.done():
                 self._waiting = asyncio.create_task(self._look_again(), name="waiting")
             await asyncio.shield(self._waiting)
-            furthest = self._seen.furthest
+            furthest = self._furthest
         return True
 
+    @property
+    def _furthest(self) -> int | None:
+        """How far a read model is, as seen or told; None where nobody knows."""
+        return None if self._seen.furthest is None else max(self._seen.furthest, self._heard)
+
     def hear(self, position: int) -> None:
-        """Hear from the worker that a position is applied. It is a hint: what is there is looked at."""
-        self._hears = True
+        """Hear from the worker that a position is applied. It is a hint: whoever goes on it sees for themselves."""
+        self._hears, self._heard = True, position
         if position > (self._seen.furthest or 0):
             self._told.set()
 
+    def learn(self, found: Mapping[Key, Checkpoint], at: float) -> State | None:
+        """Learn what a look or an answer found that began at a moment; gives its state, if nothing moved since."""
+        state = state_of(found)
+        if at >= self._at:
+            furthest = max(one.position for one in found.values()) if len(found) == len(MODELS) else None
+            self._seen, self._at = Seen(furthest, state), at
+            self._until = asyncio.get_running_loop().time() + self.good_for_s
+        return state if state == self._seen.state else None
+
     async def _look_again(self) -> None:
+        """Wait to be told of something new, or for a while; then nobody told, and it is looked at."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_PAUSE_S if self._hears else self._pause_s):
                 await self._told.wait()
-        told, before = self._told.is_set(), self._seen.furthest
-        self._told.clear()
+        if self._told.is_set():
+            self._told.clear()
+            return
+        before = self._seen.furthest
         await self._look()
         moved = self._seen.furthest != before
-        self._hears = self._hears and (told or not moved)
+        self._hears = self._hears and not moved
         self._pause_s = FIRST_PAUSE_S if moved else min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _look(self) -> None:
-        loop = asyncio.get_running_loop()
+        at = asyncio.get_running_loop().time()
         try:
             async with self._reader.engine.connect() as conn:
-                found = await checkpoints.load(conn, [(model.name, model.version) for model in READ_MODELS])
+                found = await checkpoints.load(conn, MODELS)
         except Exception as error:  # the question itself will say what is wrong
             if not is_away(error):
                 LOG.exception("look_failed")
             found = {}
-        whole = len(found) == len(READ_MODELS)
-        caught_up = {(one.position, one.position >= one.head) for one in found.values()}
-        state: State | None = None
-        if whole and not silent_s(found.values()) and len(caught_up) == 1 and all(there for _, there in caught_up):
-            models = tuple(sorted((one.name, one.position, one.life) for one in found.values()))
-            state = datetime.now(UTC).date(), models
-        self._seen = Seen(max(one.position for one in found.values()) if whole else None, state)
-        self._until = loop.time() + self.good_for_s
+        self.learn(found, at)
 
 
 @dataclass(slots=True)
@@ -182,8 +217,8 @@ class Memory:
         return found
 
     def keep(self, state: State, key: tuple[str, ...], answer: Answer) -> None:
-        """Keep an answer that was worked out in this state or a later one."""
-        if state != self.state or key in self.answers:
+        """Keep an answer that was worked out in this state, the latest, or a later one."""
+        if self.of(state, key) is not None:
             return
         self.answers[key] = answer
         self.size += len(answer.body)
@@ -218,7 +253,7 @@ class Remembered:
         query, wanted = without_min_position(scope["query_string"].decode("latin-1"))
         if wanted and scope["path"].startswith("/v1/"):
             scope[WAITED] = not await self._look.reached(wanted)
-        seen = await self._look()
+        seen = self._look.told(wanted) or await self._look()
         if seen.furthest is None or wanted > seen.furthest:
             await self.app(scope, receive, send)
             return
@@ -260,8 +295,9 @@ class Remembered:
             elif message["type"] == "http.response.body" and start is not None and not message.get("more_body", False):
                 etag = Headers(raw=start["headers"])["etag"]
                 answer = Answer(start, message.get("body", b""), etag, scope.get("route"))
-                if seen.state is not None and len(answer.body) <= MOST_BYTES:
-                    self._memory.keep(seen.state, key, answer)
+                state = self._look.learn(*scope[FOUND]) if FOUND in scope else None
+                if state is not None and len(answer.body) <= MOST_BYTES:
+                    self._memory.keep(state, key, answer)
                 mine.came(answer)
                 start = None
             else:
