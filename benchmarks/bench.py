@@ -178,8 +178,8 @@ def without_readers(
         ratio = median(ours) / median(beside)
         name = "durable commands over HTTP, 32 connections, no relay, no projections; beside a bare FastAPI PUT"
         yield Promise(name, median(ours), median(beside), "/s", ">= 0.75", ratio >= 0.75, ours)
-        imported = import_lines(where["commitments"], f"{stamp}more")
-        yield of_import("bulk import, no relay, no projections", [imported], unnest)
+        runs = [import_lines(where["commitments"], f"{stamp}more{n}") for n in range(ROUNDS)]
+        yield of_import("bulk import, no relay, no projections", runs, unnest)
         relayed, rate = catching_up(where)
         name = "relay, catching up, sync always; beside JetStream publish pipelined"
         yield Promise(name, relayed, pipelined, "/s", ">= 35,000", relayed >= 35_000, [relayed])
@@ -280,9 +280,7 @@ def import_lines(url: str, run: str, count: int = IMPORT_LINES) -> float:
         for first in range(0, count, LINES_A_REQUEST):
             part = b"\n".join(sent := lines[first : first + LINES_A_REQUEST])
             answer = client.post(f"{url}/v1/imports", content=part, headers={"Content-Type": "application/x-ndjson"})
-            outcomes = [json.loads(line) for line in answer.text.splitlines()]
-            assert len(outcomes) == len(sent)
-            assert all(outcome["status"] == 201 for outcome in outcomes)
+            assert answer.content.count(b'"status":201') == len(sent)  # reading them all would be measured, too
     return count / (time.perf_counter() - began)
 
 
