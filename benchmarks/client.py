@@ -73,8 +73,8 @@ class _Connection(asyncio.Protocol):
         if len(self._held) < self._end:
             return
         position = POSITION.search(self._head)
-        length = len(self._head) + 2
-        answer = Answer(int(self._head[STATUS_AT]), int(position[1]) if position else 0, self._held[length : self._end])
+        body = self._held[len(self._head) + 2 : self._end]
+        answer = Answer(int(self._head[STATUS_AT]), int(position[1]) if position else 0, body)
         self._held, self._end = b"", 0
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)

@@ -24,8 +24,9 @@ from typing import Final
 import asyncpg
 import httpx2
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from bench import PLEDGE, ledger
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.bench import PLEDGE, ledger
 
 A_TRANSACTION: Final = 100
 A_REQUEST: Final = 5_000

@@ -33,7 +33,8 @@ def below(runner: int) -> list[int]:
         except OSError:  # it has ended meanwhile
             continue
         parents[int(process.name)] = int(parent)
-    found, new = set(), {runner}
+    found: set[int] = set()
+    new = {runner}
     while new:
         new = {pid for pid, parent in parents.items() if parent in new} - found
         found |= new
