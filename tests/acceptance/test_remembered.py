@@ -232,6 +232,9 @@ async def test_an_answer_of_a_state_that_has_passed_is_not_remembered(side: Read
     assert latest.learn(before, now - 1) is None
     assert latest.learn(after, now - 1) == (await latest()).state
     assert (await latest()).furthest == 3
+    slow = Latest(side.latest._reader, good_for_s=1)
+    slow.learn(before, now - 60)  # an answer that took a minute
+    assert (await slow()).furthest == 3
 
 
 async def test_who_asks_while_the_same_is_worked_out_gets_that_answer_unless_it_began_too_early(

@@ -137,7 +137,7 @@ class Latest:
         if at >= self._at:
             furthest = max(one.position for one in found.values()) if len(found) == len(MODELS) else None
             self._seen, self._at = Seen(furthest, state), at
-            self._until = asyncio.get_running_loop().time() + self.good_for_s
+            self._until = max(self._until, at + self.good_for_s)
         return state if state == self._seen.state else None
 
     async def _look_again(self) -> None:
@@ -155,7 +155,8 @@ class Latest:
         self._pause_s = FIRST_PAUSE_S if moved else min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _look(self) -> None:
-        at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        at = loop.time()
         try:
             async with self._reader.engine.connect() as conn:
                 found = await checkpoints.load(conn, MODELS)
@@ -164,6 +165,7 @@ class Latest:
                 LOG.exception("look_failed")
             found = {}
         self.learn(found, at)
+        self._until = loop.time() + self.good_for_s
 
 
 @dataclass(slots=True)
