@@ -776,6 +776,13 @@ async def postings(
     return page, None if last is None else Cursor(last["position"], last["row_id"], last["day"], last["account"])
 
 
+ONE_OF: Final = "p.row_id IN ({rows})"
+"""That a row is among those asked for, to be joined as the planner sees fit."""
+
+EACH_OF: Final = "p.row_id = ANY(ARRAY({rows}))"
+"""The same, where each row has a stretch of an index that is to be gone through."""
+
+
 def _asked(
     on: date,
     known: int | None,
@@ -783,7 +790,7 @@ def _asked(
     where: Filter,
     *,
     journal: bool = False,
-    among: str = "p.row_id IN ({rows})",
+    among: str = ONE_OF,
 ) -> tuple[str, str, dict[str, Any]]:
     """Give (what to read as `p`, conditions on it, values).
 
@@ -978,7 +985,8 @@ def _parts_then(on: date, known: int, since: date | None, where: Filter, full: i
     levels, blocks = zip(*blocks_of(full), strict=True) if full else ((), ())
     values = {"levels": list(levels), "blocks": list(blocks), "edge": full * BLOCK, "known": known}
     values |= {"start": first, "end": last, "on": on, "since": since or date.min} | _of_rows(where)[1]
-    strip = ["p.position BETWEEN :edge AND :known", "p.day BETWEEN :since AND :on", *_among(where)]
+    # joined, or the planner takes every posting of the rows asked for to be fewer than those after the blocks
+    strip = ["p.position BETWEEN :edge AND :known", "p.day BETWEEN :since AND :on", *_among(where, ONE_OF)]
     parts = [_summing("postings", strip)]
     if full:
         whole = ["p.year >= :start", "p.year < :end", *_among(where)]
@@ -1006,9 +1014,6 @@ def _in_blocks(table: str, conditions: Sequence[str], strip: Strip | None = None
 def _summing(table: str, conditions: Sequence[str], strip: Strip | None = None) -> str:
     sums = _sums("p", "-" if strip is not None and strip.sign < 0 else "")
     return f"SELECT p.row_id, {sums} FROM {SCHEMA}.{table} p WHERE {' AND '.join(conditions)} GROUP BY p.row_id"
-
-
-EACH_OF: Final = "p.row_id = ANY(ARRAY({rows}))"
 
 
 def _among(where: Filter, condition: str = EACH_OF) -> list[str]:
