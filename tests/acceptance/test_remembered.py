@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from services.projections import checkpoints
 from services.projections.http import asof, remembered, totals
 from services.projections.http.problems import Problem
 from services.projections.http.remembered import Answer, Latest, Memory, Remembered
@@ -220,21 +219,29 @@ async def test_what_an_answer_saw_is_known_without_a_look(side: ReadSide, looks:
 
 
 async def test_an_answer_of_a_state_that_has_passed_is_not_remembered(side: ReadSide) -> None:
-    """Given a later look / When an earlier one is learnt of / Then the later one stands."""
-    async with side.latest._reader.transaction() as conn:
-        before = await checkpoints.load(conn, asof.MODELS)
+    """Given a later look / When an earlier one, or one of the day before, is learnt of / Then the later one stands."""
+    reader = side.latest._reader
+    async with reader.transaction() as conn:
+        before = await asof.find(conn)
     await side.record(a_pledge("y", pieces(7), coalition="drones"))
-    async with side.latest._reader.transaction() as conn:
-        after = await checkpoints.load(conn, asof.MODELS)
-    latest = Latest(side.latest._reader, good_for_s=60)
-    now = asyncio.get_running_loop().time()
-    assert latest.learn(after, now) is not None
-    assert latest.learn(before, now - 1) is None
-    assert latest.learn(after, now - 1) == (await latest()).state
+    async with reader.transaction() as conn:
+        after = await asof.find(conn)
+    latest = Latest(reader, good_for_s=60)
+    assert latest.learn(after) is not None
+    assert latest.learn(before) is None
+    assert latest.learn(after._replace(at=before.at)) == (await latest()).state
+    assert latest.learn(after._replace(at=before.at, today=after.today - timedelta(days=1))) is None
     assert (await latest()).furthest == 3
-    slow = Latest(side.latest._reader, good_for_s=1)
-    slow.learn(before, now - 60)  # an answer that took a minute
-    assert (await slow()).furthest == 3
+
+
+async def test_what_a_slow_answer_saw_is_not_taken_for_fresh(side: ReadSide) -> None:
+    """Given an answer that took a minute / When the next question comes / Then it is looked at anew."""
+    async with side.latest._reader.transaction() as conn:
+        before = await asof.find(conn)
+    await side.record(a_pledge("y", pieces(7), coalition="drones"))
+    latest = Latest(side.latest._reader, good_for_s=1)
+    latest.learn(before._replace(at=before.at - 60))
+    assert (await latest()).furthest == 3
 
 
 async def test_who_asks_while_the_same_is_worked_out_gets_that_answer_unless_it_began_too_early(

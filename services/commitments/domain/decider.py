@@ -67,11 +67,11 @@ def decide(world: World, command: Command, if_match: int | None = None) -> Decis
         case Record(entry=entry):
             return record(world, history, entry)
         case Correct():
-            return correct(world, command)
+            return correct(world, history, command)
         case Retract():
-            return retract(world, command)
+            return retract(world, history, command)
         case Cite():
-            return cite(world, command)
+            return cite(history, command)
 
 
 def record(world: World, history: History, entry: Entry) -> Decision:
@@ -82,9 +82,8 @@ def record(world: World, history: History, entry: Entry) -> Decision:
     return Decision(entries=(rules(history, entry),), flags=_flags(world, entry))
 
 
-def correct(world: World, command: Correct) -> Decision:
+def correct(world: World, history: History, command: Correct) -> Decision:
     """Put another entry in the place of one; refused only if what follows could not stand on it."""
-    history = world.stream(command.stream)
     placed = _amendable(history, command.entry_id)
     now = command.now
     if (type(now), now.stream, subject_of(now)) != (type(placed.entry), history.stream, subject_of(placed.entry)):
@@ -102,9 +101,8 @@ def correct(world: World, command: Correct) -> Decision:
     return Decision(entries=(corrected,), flags=_flags(world, now))
 
 
-def retract(world: World, command: Retract) -> Decision:
+def retract(world: World, history: History, command: Retract) -> Decision:
     """Take an entry out; an opening one only when nothing live stands on it, in its stream or in others."""
-    history = world.stream(command.stream)
     if command.entry_id in history.placed and not history.placed[command.entry_id].live:
         return Decision(entries=(), of=command.entry_id)
     placed = _amendable(history, command.entry_id)
@@ -121,9 +119,8 @@ def retract(world: World, command: Retract) -> Decision:
     return Decision(entries=(retracted,))
 
 
-def cite(world: World, command: Cite) -> Decision:
+def cite(history: History, command: Cite) -> Decision:
     """Add the sources that an entry does not have yet."""
-    history = world.stream(command.stream)
     placed = _amendable(history, command.entry_id)
     there = (*placed.entry.sources, *placed.more_sources)
     new = tuple(source for source in command.sources if source not in there)

@@ -74,7 +74,8 @@ NAMES: Final[Mapping[str, Name]] = {
     "production": Name(ID, "ukr-2024"),
     "statement": Name(ID, "lva-2024"),
 }
-FULLY: Final = {kind: re.compile(name.pattern) for kind, name in NAMES.items()}
+PATTERNS: Final = {kind: re.compile(name.pattern) for kind, name in NAMES.items()}
+"""Those of the names, compiled: every command has one in its path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +224,7 @@ def spelt(names: Names) -> None:
     """Raise the problem of a name that cannot be one."""
     for kind, name in names.items():
         spelling = NAMES[kind]
-        if len(name) > spelling.most or not FULLY[kind].fullmatch(name):
+        if len(name) > spelling.most or not PATTERNS[kind].fullmatch(name):
             raise parameter(kind, f"{name[:80]!r} is not {SPELLINGS[spelling.pattern]}")
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote_plus
 
 import msgspec
@@ -33,7 +33,7 @@ WAITED: Final = "muster.waited"
 """Says in a request's scope that it has waited so long already."""
 
 FOUND: Final = "muster.found"
-"""Holds in a request's scope where its answer found the read models first, and when that was, by the loop's clock."""
+"""Holds in a request's scope where its answer found the read models first (Found)."""
 
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.05
@@ -191,6 +191,20 @@ Render: TypeAlias = Callable[[Mapping[str, Any], AsOf], tuple[bytes, str]]
 """Gives the bytes of an answer and their media type."""
 
 
+class Found(NamedTuple):
+    """Where the read models were found, when that began (by the loop's clock), and which day it was then, in UTC."""
+
+    checkpoints: Mapping[Key, Checkpoint]
+    at: float
+    today: date
+
+
+async def find(conn: AsyncConnection) -> Found:
+    """Find where the read models are."""
+    at, today = asyncio.get_running_loop().time(), datetime.now(UTC).date()
+    return Found(await checkpoints.load(conn, MODELS), at, today)
+
+
 class Reader:
     """How this process reads: every answer out of one transaction that sees one position."""
 
@@ -251,11 +265,10 @@ class Reader:
         deadline, pause = loop.time() + (0 if request.scope.get(WAITED) else WAIT_S), FIRST_PAUSE_S
         while True:
             async with self.transaction() as conn:
-                began = loop.time()
-                found = await checkpoints.load(conn, MODELS)
-                here = _where(found, reads)
+                found = await find(conn)
+                here = _where(found.checkpoints, reads)
                 if query.min_position is None or here.applied >= query.min_position:
-                    request.scope.setdefault(FOUND, (found, began))
+                    request.scope.setdefault(FOUND, found)
                     yield conn, await settle(conn, query, here, self.ledger)
                     return
             if loop.time() >= deadline:

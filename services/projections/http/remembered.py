@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.projections import checkpoints
-from services.projections.checkpoints import Checkpoint, Key, silent_s
+from services.projections.checkpoints import silent_s
 from services.projections.database import is_away
 from services.projections.http import asof
 from services.projections.http.asof import (
@@ -31,7 +29,9 @@ from services.projections.http.asof import (
     MODELS,
     NO_BODY,
     WAITED,
+    Found,
     Reader,
+    find,
     matches,
 )
 
@@ -64,12 +64,14 @@ class Seen(NamedTuple):
     state: State | None = None
 
 
-def state_of(found: Mapping[Key, Checkpoint]) -> State | None:
-    """Give the state that checkpoints say; None where something is behind, missing or away."""
-    caught_up = {(one.position, one.position >= one.head) for one in found.values()}
-    if len(found) < len(MODELS) or silent_s(found.values()) or len(caught_up) > 1 or not next(iter(caught_up))[1]:
+def state_of(found: Found) -> State | None:
+    """Give the state that was found; None where something is behind, missing or away."""
+    there = found.checkpoints.values()
+    if len(there) < len(MODELS) or silent_s(there):
         return None
-    return datetime.now(UTC).date(), tuple(sorted((one.name, one.position, one.life) for one in found.values()))
+    if len({one.position for one in there}) > 1 or any(one.position < one.head for one in there):
+        return None
+    return found.today, tuple(sorted((one.name, one.position, one.life) for one in there))
 
 
 class Latest:
@@ -131,13 +133,14 @@ class Latest:
         if position > (self._seen.furthest or 0):
             self._told.set()
 
-    def learn(self, found: Mapping[Key, Checkpoint], at: float) -> State | None:
-        """Learn what a look or an answer found that began at a moment; gives its state, if nothing moved since."""
+    def learn(self, found: Found) -> State | None:
+        """Learn what a look or an answer found; gives its state, if nothing moved since."""
         state = state_of(found)
-        if at >= self._at:
-            furthest = max(one.position for one in found.values()) if len(found) == len(MODELS) else None
-            self._seen, self._at = Seen(furthest, state), at
-            self._until = max(self._until, at + self.good_for_s)
+        if found.at >= self._at:
+            there = found.checkpoints.values()
+            furthest = max(one.position for one in there) if len(there) == len(MODELS) else None
+            self._seen, self._at = Seen(furthest, state), found.at
+            self._until = max(self._until, found.at + self.good_for_s)
         return state if state == self._seen.state else None
 
     async def _look_again(self) -> None:
@@ -156,15 +159,15 @@ class Latest:
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        at = loop.time()
+        nothing = Found({}, loop.time(), date.min)
         try:
             async with self._reader.engine.connect() as conn:
-                found = await checkpoints.load(conn, MODELS)
+                found = await find(conn)
         except Exception as error:  # the question itself will say what is wrong
             if not is_away(error):
                 LOG.exception("look_failed")
-            found = {}
-        self.learn(found, at)
+            found = nothing
+        self.learn(found)
         self._until = loop.time() + self.good_for_s
 
 
@@ -297,7 +300,7 @@ class Remembered:
             elif message["type"] == "http.response.body" and start is not None and not message.get("more_body", False):
                 etag = Headers(raw=start["headers"])["etag"]
                 answer = Answer(start, message.get("body", b""), etag, scope.get("route"))
-                state = self._look.learn(*scope[FOUND]) if FOUND in scope else None
+                state = self._look.learn(scope[FOUND]) if FOUND in scope else None
                 if state is not None and len(answer.body) <= MOST_BYTES:
                     self._memory.keep(state, key, answer)
                 mine.came(answer)
